@@ -1,0 +1,23 @@
+"""What a state key is: one channel class for every rule of keeping values."""
+
+from twinstep.channels.barrier import NamedBarrierValue, NamedBarrierValueAfterFinish
+from twinstep.channels.base import MISSING, BaseChannel
+from twinstep.channels.binop import BinaryOperatorAggregate, DeltaChannel
+from twinstep.channels.ephemeral import EphemeralValue, UntrackedValue
+from twinstep.channels.last_value import AnyValue, LastValue, LastValueAfterFinish
+from twinstep.channels.topic import Topic
+
+__all__ = [
+    "MISSING",
+    "AnyValue",
+    "BaseChannel",
+    "BinaryOperatorAggregate",
+    "DeltaChannel",
+    "EphemeralValue",
+    "LastValue",
+    "LastValueAfterFinish",
+    "NamedBarrierValue",
+    "NamedBarrierValueAfterFinish",
+    "Topic",
+    "UntrackedValue",
+]

@@ -1,0 +1,149 @@
+"""Channels that fold what is written into what they hold."""
+
+from __future__ import annotations
+
+import collections.abc
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Self, get_origin
+
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value
+from twinstep.errors import InvalidUpdateError
+from twinstep.types import Overwrite
+
+_CONCRETE: dict[Any, Callable[[], Any]] = {
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+}
+
+
+def initial(typ: Any) -> Any:
+    """Return what a type starts as (`list` -> `[]`, `int` -> `0`), or MISSING when it cannot be made from nothing."""
+    kind = get_origin(typ) or typ
+    make = _CONCRETE.get(kind, kind)
+    try:
+        return make()
+    except Exception:  # any constructor may refuse in its own way
+        return MISSING
+
+
+class _Folding(BaseChannel[Value, Update]):
+    """The common part of channels that fold: growth of lists is known to the journal."""
+
+    __slots__ = ("stored",)
+
+    def __init__(self, typ: Any = Any, key: str = "") -> None:
+        super().__init__(typ, key)
+        self.value = initial(typ)
+        self.stored: Any = MISSING  # the list as it was when the journal last looked
+
+    def blank(self) -> Self:
+        new = super().blank()
+        new.value = initial(self.typ)
+        new.stored = MISSING
+        return new
+
+    def from_checkpoint(self, stored: Any) -> Self:
+        new = super().from_checkpoint(stored)
+        if type(stored) is list:
+            new.stored = list(stored)
+        return new
+
+    def update(self, values: Sequence[Update]) -> bool:
+        if not values:
+            return False
+        marks = [i for i, value in enumerate(values) if type(value) is Overwrite]
+        if len(marks) > 1:
+            raise InvalidUpdateError(f"At key '{self.key}': only one Overwrite can be applied in a superstep.")
+        if marks:
+            self.value = values[marks[0]].value  # type: ignore[attr-defined]
+        else:
+            self.fold(values)
+        return True
+
+    def fold(self, values: Sequence[Update]) -> None:
+        """Take plain writes into the value."""
+        raise NotImplementedError
+
+    def delta(self) -> tuple[int, list[Any]] | None:
+        old, new = self.stored, self.value
+        # a copy: what user code does to the list in place is growth like any other
+        self.stored = list(new) if type(new) is list else MISSING
+        if type(old) is not list or type(new) is not list or not old:
+            return None
+        keep = _common(old, new)
+        return (keep, new[keep:]) if keep else None
+
+
+def _common(old: list[Any], new: list[Any]) -> int:
+    """Return how many leading items two lists share, by identity."""
+    n = min(len(old), len(new))
+    if all(map(operator.is_, old, new)):  # the usual case, at C speed: nothing but growth
+        return n
+    return next(i for i in range(n) if old[i] is not new[i])
+
+
+class BinaryOperatorAggregate(_Folding[Value, Update]):
+    """Fold every write into the value with `operator(value, write)`.
+
+    Starts as `typ()`; when the type cannot be made from nothing, the first write is taken as it is.
+    """
+
+    __slots__ = ("operator",)
+
+    def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
+        super().__init__(typ, key)
+        self.operator = operator
+
+    def blank(self) -> Self:
+        new = super().blank()
+        new.operator = self.operator
+        return new
+
+    def _kind(self) -> tuple[Any, ...]:
+        return (self.typ, self.operator)
+
+    def fold(self, values: Sequence[Any]) -> None:
+        if self.value is MISSING:
+            self.value, values = values[0], values[1:]
+        fold, value = self.operator, self.value
+        if fold is operator.add and len(values) > 1 and type(value) is list and all(type(v) is list for v in values):
+            # one new list for the whole superstep: folding pair by pair would copy the list for every write
+            self.value = list(value)
+            for part in values:
+                self.value.extend(part)
+            return
+        for write in values:
+            value = fold(value, write)
+        self.value = value
+
+
+class DeltaChannel(_Folding[Value, Update]):
+    """Fold all writes of a superstep at once with `reducer(value, writes)`.
+
+    The reducer must be associative over batches: `reducer(reducer(s, xs), ys) == reducer(s, xs + ys)`.
+    `snapshot_frequency` is accepted for compatibility; the journal bounds replay by size on its own.
+    """
+
+    __slots__ = ("reducer",)
+
+    def __init__(
+        self, reducer: Callable[[Any, list[Any]], Any], typ: Any = list, *, snapshot_frequency: int = 100, key: str = ""
+    ) -> None:
+        super().__init__(typ, key)
+        self.reducer = reducer
+
+    def blank(self) -> Self:
+        new = super().blank()
+        new.reducer = self.reducer
+        return new
+
+    def _kind(self) -> tuple[Any, ...]:
+        return (self.typ, self.reducer)
+
+    def fold(self, values: Sequence[Any]) -> None:
+        self.value = self.reducer(self.value, list(values))

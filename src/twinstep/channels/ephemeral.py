@@ -1,0 +1,71 @@
+"""Channels whose value does not outlive a superstep, or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value
+from twinstep.errors import InvalidUpdateError
+
+
+class _Guarded(BaseChannel[Value, Update]):
+    """A channel that refuses several writes in one superstep unless `guard` is false (then the last one counts)."""
+
+    __slots__ = ("guard",)
+
+    def __init__(self, typ: Any = Any, guard: bool = True, key: str = "") -> None:
+        super().__init__(typ, key)
+        self.guard = guard
+
+    def blank(self) -> Self:
+        new = super().blank()
+        new.guard = self.guard
+        return new
+
+    def _kind(self) -> tuple[Any, ...]:
+        return (self.typ, self.guard)
+
+    def _take(self, values: Sequence[Update]) -> None:
+        if self.guard and len(values) > 1:
+            raise InvalidUpdateError(
+                f"At key '{self.key}': {len(values)} values were written in one superstep, "
+                f"{type(self).__name__}(guard=True) can take one. Use guard=False to keep the last."
+            )
+        self.value = values[-1]
+
+
+class EphemeralValue(_Guarded[Value, Update]):
+    """Show a value in the superstep after the one that wrote it, and no longer."""
+
+    __slots__ = ()
+    transient = True
+
+    def update(self, values: Sequence[Update]) -> bool:
+        if values:
+            self._take(values)
+            return True
+        had = self.value is not MISSING
+        self.value = MISSING
+        return had
+
+
+class UntrackedValue(_Guarded[Value, Update]):
+    """Keep a value for the run and never store it, so that it may be anything: a lock, a client, a function."""
+
+    __slots__ = ()
+    saved = False
+
+    def update(self, values: Sequence[Update]) -> bool:
+        if not values:
+            return False
+        self._take(values)
+        return True
+
+    def checkpoint(self) -> Any:
+        return MISSING
+
+    def copy(self) -> Self:
+        new = self.blank()
+        new.value = self.value
+        return new

@@ -1,0 +1,51 @@
+"""A channel of many values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from twinstep.channels.base import MISSING, BaseChannel, Value
+
+
+class Topic(BaseChannel[Sequence[Value], Value | list[Value]]):
+    """Collect the values of a superstep; lists are flattened.
+
+    Args:
+        typ: type of one value.
+        accumulate: keep the values of earlier supersteps too.
+    """
+
+    __slots__ = ("accumulate",)
+    transient = True
+
+    def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:
+        super().__init__(typ, key)
+        self.accumulate = accumulate
+
+    def blank(self) -> Self:
+        new = super().blank()
+        new.accumulate = self.accumulate
+        return new
+
+    @property
+    def ValueType(self) -> Any:
+        return Sequence[self.typ]
+
+    def _kind(self) -> tuple[Any, ...]:
+        return (self.typ, self.accumulate)
+
+    def update(self, values: Sequence[Value | list[Value]]) -> bool:
+        if not values and self.accumulate:
+            return False
+        flat: list[Any] = []
+        for value in values:
+            if isinstance(value, list):
+                flat.extend(value)
+            else:
+                flat.append(value)
+        had = self.value is not MISSING
+        if self.accumulate and had:
+            flat = [*self.value, *flat]
+        self.value = flat or MISSING
+        return had or bool(flat)

@@ -1,0 +1,1 @@
+"""The journal: what a saver stores, and the savers themselves."""

@@ -1,0 +1,233 @@
+"""The checkpoint format, version 1: what the bytes of a row mean.
+
+The written specification is docs/architecture/checkpoint-format.md. In short: a sealed blob is one version byte, a
+16-byte BLAKE2b checksum and a MessagePack body (see `twinstep.serde`); the checksum also covers where the row belongs
+(thread, namespace, id, parent), so that a row moved to another place is refused like a damaged one.
+
+A checkpoint holds the writes of the tasks that led to it and, channel by channel, how the state follows from its
+parent's. A channel that simply takes over what was written refers to the writes, so that no value is stored twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+from twinstep.checkpoint.rows import CheckpointRow, RecordRow
+from twinstep.errors import CheckpointCorruptError, TwinstepError
+from twinstep.ids import id_time
+from twinstep.serde import Serializer, register_type
+from twinstep.types import Command, Interrupt, Overwrite, Send
+
+VERSION = 1
+_SEAL = bytes([VERSION])
+Source = Literal["input", "loop", "update", "fork"]
+
+# How a channel's value follows from the one before it: the first item of a change.
+SET = 0  # [SET, value]: this value
+SPLICE = 1  # [SPLICE, keep, items]: the first `keep` items of the list, then `items`
+LAST = 2  # [LAST]: the last value written to it by the tasks
+EXTEND = 3  # [EXTEND, keep]: the first `keep` items of the list, then those of every list the tasks wrote to it
+UNSET = 4  # [UNSET]: no value
+SAME = 5  # [SAME, channel]: the value that the named channel has after this checkpoint
+Change = list[Any]
+
+for _cls in (Send, Command, Interrupt, Overwrite):
+    register_type(_cls, name=f"twinstep:{_cls.__name__}")
+
+
+class TaskWrites(NamedTuple):
+    """What one finished task of a superstep wrote, in order, to the channels it shares with others."""
+
+    id: str
+    name: str
+    writes: list[tuple[str, Any]]
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A decoded checkpoint: one link of a lineage.
+
+    Attributes:
+        id: time-ordered id.
+        parent: id of the checkpoint before it in its lineage, None for the first of a thread.
+        base: id of the checkpoint that replay starts from; its own id when it holds the whole state.
+        step: number of the superstep that led to it; -1 for the first input of a thread.
+        source: what made it.
+        run: id of the run that made it.
+        updated: the channels whose update may start a node in the next superstep.
+        changes: how the channels changed since `parent` (all channels, when `base` is the checkpoint itself).
+        writes: what the tasks of the superstep wrote.
+        metadata: what the caller asked to keep with it.
+        weight: bytes of state (estimate), and bytes to read from `base` up to here, this row not included.
+    """
+
+    id: str
+    parent: str | None
+    base: str
+    step: int
+    source: Source
+    run: str
+    updated: tuple[str, ...] = ()
+    changes: dict[str, Change] = field(default_factory=dict)
+    writes: list[TaskWrites] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    weight: tuple[int, int] = (0, 0)
+
+    @property
+    def ts(self) -> float:
+        """Time of the commit, in seconds since the epoch."""
+        return id_time(self.id)
+
+
+RecordKind = Literal["result", "error", "writes", "questions", "answer", "command"]
+
+
+class Record(NamedTuple):
+    """A decoded record of an outcome inside an open superstep.
+
+    `kind` tells what `value` is: a task call's result; its error; a node's writes; the questions a node or task waits
+    for; the answer to a question; the writes of a `Command` given as input. `digest` is the hash of the arguments.
+    """
+
+    kind: RecordKind
+    name: str
+    digest: bytes
+    value: Any
+
+
+class Place(NamedTuple):
+    """Where a row belongs; named in errors and covered by the checksum."""
+
+    thread_id: str
+    ns: str
+
+    def __str__(self) -> str:
+        return f"thread '{self.thread_id}', namespace '{self.ns}'"
+
+
+def _checksum(place: Place, parts: Iterable[str | None], body: bytes) -> bytes:
+    h = blake2b(repr((place.thread_id, place.ns, *parts)).encode("utf-8", "surrogatepass"), digest_size=16)
+    h.update(body)
+    return h.digest()
+
+
+def _open(place: Place, what: str, parts: Iterable[str | None], blob: bytes) -> bytes:
+    body = blob[17:]
+    if blob[:1] != _SEAL and len(blob) > 17:
+        raise CheckpointCorruptError(f"{what} of {place} has format {blob[0]}, this program reads {VERSION}.")
+    if len(blob) < 18 or _checksum(place, parts, body) != blob[1:17]:
+        raise CheckpointCorruptError(
+            f"{what} of {place} is damaged or does not belong there: its checksum does not fit. Earlier checkpoints "
+            "of the thread can still be loaded by their id."
+        )
+    return body
+
+
+def _decode(place: Place, what: str, serde: Serializer, body: bytes) -> Any:
+    try:
+        return serde.loads(body)
+    except TwinstepError as error:
+        error.add_note(f"While reading {what} of {place}.")
+        raise
+
+
+def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> CheckpointRow:
+    """Turn a checkpoint into its row.
+
+    Raises:
+        EncodingError: a value cannot be stored; the message names its place.
+    """
+    fields = [c.step, c.source, c.run, list(c.updated), c.changes, [list(w) for w in c.writes], c.metadata, c.weight]
+    body = serde.dumps(fields, at="checkpoint")
+    return CheckpointRow(c.id, c.parent, c.base, _SEAL + _checksum(place, (c.id, c.parent, c.base), body) + body)
+
+
+def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Checkpoint:
+    """Turn a row back into a checkpoint.
+
+    Raises:
+        CheckpointCorruptError: the row is not what was written here.
+        UnknownTypeError: a value has a type that this program has not registered.
+    """
+    what = f"checkpoint '{row.id}'"
+    body = _open(place, what, (row.id, row.parent, row.base), row.blob)
+    step, source, run, updated, changes, writes, metadata, weight = _decode(place, what, serde, body)
+    tasks = [TaskWrites(*w) for w in writes]
+    return Checkpoint(
+        row.id, row.parent, row.base, step, source, run, tuple(updated), changes, tasks, metadata, tuple(weight)
+    )
+
+
+def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], record: Record) -> RecordRow:
+    """Turn a record into its row; `key` is `(checkpoint, run, id)`."""
+    body = serde.dumps(list(record), at=record.name)
+    return RecordRow(*key, _SEAL + _checksum(place, key, body) + body)
+
+
+def decode_record(serde: Serializer, place: Place, row: RecordRow) -> Record:
+    """Turn a row back into a record; errors as in `decode_checkpoint`."""
+    what = f"record '{row.id}' of checkpoint '{row.checkpoint}'"
+    body = _open(place, what, (row.checkpoint, row.run, row.id), row.blob)
+    return Record(*_decode(place, what, serde, body))
+
+
+def encode_info(serde: Serializer, place: Place, info: dict[str, Any]) -> bytes:
+    """Turn the facts about a run into bytes for the head."""
+    body = serde.dumps(info, at="run")
+    return _SEAL + _checksum(place, ("info",), body) + body
+
+
+def decode_info(serde: Serializer, place: Place, blob: bytes) -> dict[str, Any]:
+    """Turn the head's bytes back into the facts about a run."""
+    info: dict[str, Any] = _decode(place, "run info", serde, _open(place, "run info", ("info",), blob))
+    return info
+
+
+def replay(place: Place, chain: Iterable[Checkpoint]) -> dict[str, Any]:
+    """Rebuild the channel values of the last checkpoint of a chain that starts with a whole state.
+
+    Raises:
+        CheckpointCorruptError: the chain has a gap, so that the state would be wrong.
+    """
+    state: dict[str, Any] = {}
+    owned: set[str] = set()  # lists made here, which may grow in place
+    before: Checkpoint | None = None
+    for c in chain:
+        if c.base != c.id if before is None else c.parent != before.id:
+            missing = c.base if before is None else c.parent
+            raise CheckpointCorruptError(f"Checkpoint '{c.id}' of {place} builds on '{missing}', which is missing.")
+        before = c
+        for channel, change in c.changes.items():
+            if change[0] != SAME:
+                _apply_change(state, owned, channel, change, c.writes)
+        for channel, change in c.changes.items():
+            if change[0] == SAME:
+                owned.discard(channel)
+                state[channel] = state[change[1]]
+    return state
+
+
+def _apply_change(
+    state: dict[str, Any], owned: set[str], channel: str, change: Change, tasks: list[TaskWrites]
+) -> None:
+    op = change[0]
+    if op == EXTEND or op == SPLICE:
+        old = state.get(channel, ())
+        value = old if channel in owned else list(old)
+        value[change[1] :] = change[2] if op == SPLICE else [i for w in written_to(tasks, channel) for i in w]
+        state[channel] = value
+        owned.add(channel)
+        return
+    owned.discard(channel)
+    if op == UNSET:
+        state.pop(channel, None)
+    else:
+        state[channel] = change[1] if op == SET else written_to(tasks, channel)[-1]
+
+
+def written_to(tasks: Iterable[TaskWrites], channel: str) -> list[Any]:
+    """Return the values that tasks wrote to a channel, in order."""
+    return [value for task in tasks for name, value in task.writes if name == channel]

@@ -1,0 +1,407 @@
+"""The journal in SQL, written once for every database.
+
+Each method of `SqlProgram` is a generator: it yields statements, is sent the rows they return, and returns its result.
+A driver per kind of connection runs it inside one transaction (see `twinstep.checkpoint.sqlite`). Whatever can refuse
+a transaction is decided by a program's first read, so that a refused program has changed nothing and others can share
+its transaction.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+from twinstep.checkpoint.journal import conflict, edit_conflict
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Loaded, RecordRow
+from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
+
+T = TypeVar("T")
+Statement = tuple[str, tuple[Any, ...] | list[tuple[Any, ...]]]
+"""SQL and its parameters; a list of parameters runs it once for each and returns no rows."""
+Program = Generator[Statement, list[Any], T]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one database spells what others spell differently.
+
+    Args:
+        param: placeholder of a parameter.
+        serial: type of a key that numbers new rows by itself.
+        blob: type of bytes.
+        clustered: appended to tables that are stored in the order of their key.
+        lock: appended to the read that begins a write, so that writers of one thread wait for each other.
+    """
+
+    param: str
+    serial: str
+    blob: str
+    clustered: str
+    lock: str
+
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE twinstep_threads (
+            n {serial}, thread_id TEXT NOT NULL UNIQUE, epoch BIGINT NOT NULL, holder TEXT)""",
+        """CREATE TABLE twinstep_heads (
+            n {serial}, thread BIGINT NOT NULL, ns TEXT NOT NULL, checkpoint {blob} NOT NULL, run TEXT NOT NULL,
+            status TEXT NOT NULL, info {blob} NOT NULL, seal BIGINT NOT NULL, UNIQUE (thread, ns))""",
+        """CREATE TABLE twinstep_checkpoints (
+            head BIGINT NOT NULL, id {blob} NOT NULL, parent {blob}, base {blob} NOT NULL, blob {blob} NOT NULL,
+            PRIMARY KEY (head, id)){clustered}""",
+        """CREATE TABLE twinstep_records (
+            head BIGINT NOT NULL, checkpoint {blob} NOT NULL, run TEXT NOT NULL, id TEXT NOT NULL,
+            epoch BIGINT NOT NULL, blob {blob} NOT NULL, PRIMARY KEY (head, checkpoint, run, id)){clustered}""",
+    ),
+)
+"""What brings the tables from one version of the schema to the next, the first from none to 1."""
+
+_THREAD = "SELECT n FROM twinstep_threads WHERE thread_id = ?"
+_HEADS = f"SELECT n FROM twinstep_heads WHERE thread = ({_THREAD})"
+_STATEMENTS = {
+    "version": "SELECT version FROM twinstep_schema",
+    "stand": """
+        SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal
+        FROM twinstep_threads t LEFT JOIN twinstep_heads h ON h.thread = t.n AND h.ns = ? WHERE t.thread_id = ?""",
+    "find_thread": _THREAD,
+    "add_thread": "INSERT INTO twinstep_threads (thread_id, epoch, holder) VALUES (?, ?, ?)",
+    "claim": "UPDATE twinstep_threads SET epoch = ?, holder = ? WHERE n = ?",
+    "find_head": "SELECT n FROM twinstep_heads WHERE thread = ? AND ns = ?",
+    "add_head": """
+        INSERT INTO twinstep_heads (thread, ns, checkpoint, run, status, info, seal) VALUES (?, ?, ?, ?, ?, ?, ?)""",
+    "set_head": "UPDATE twinstep_heads SET checkpoint = ?, run = ?, status = ?, info = ?, seal = ? WHERE n = ?",
+    "drop_head": "DELETE FROM twinstep_heads WHERE n = ?",
+    "put_checkpoint": """
+        INSERT INTO twinstep_checkpoints (head, id, parent, base, blob) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (head, id) DO UPDATE SET parent = excluded.parent, base = excluded.base, blob = excluded.blob""",
+    "drop_checkpoint": "DELETE FROM twinstep_checkpoints WHERE head = ? AND id = ?",
+    "drop_checkpoints": "DELETE FROM twinstep_checkpoints WHERE head = ?",
+    "put_record": """
+        INSERT INTO twinstep_records (head, checkpoint, run, id, epoch, blob) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (head, checkpoint, run, id) DO UPDATE SET epoch = excluded.epoch, blob = excluded.blob""",
+    "forget": "DELETE FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ? AND id = ?",
+    "forget_all": "DELETE FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ?",
+    "forget_run": "DELETE FROM twinstep_records WHERE head = ? AND run = ?",
+    "forget_lost": """
+        DELETE FROM twinstep_records WHERE head = ? AND NOT EXISTS (SELECT 1 FROM twinstep_checkpoints c
+            WHERE c.head = twinstep_records.head AND c.id = twinstep_records.checkpoint)""",
+    # UNION drops repeated rows, so that parents that point in a circle (a damaged file) end the walk
+    "lineage": """
+        WITH RECURSIVE up(id, parent, base) AS (
+            SELECT id, parent, base FROM twinstep_checkpoints WHERE head = ? AND id = ?
+            UNION SELECT c.id, c.parent, c.base FROM up
+                JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.parent WHERE up.base <> up.id)
+        SELECT c.id, c.parent, c.base, c.blob FROM up JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.id""",
+    "records": "SELECT run, id, blob FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ?",
+    "last_run": "SELECT run FROM twinstep_records WHERE head = ? AND checkpoint = ? ORDER BY epoch DESC LIMIT 1",
+    "page": """
+        SELECT id, parent, base, blob FROM twinstep_checkpoints
+        WHERE head = (SELECT h.n FROM twinstep_heads h JOIN twinstep_threads t ON t.n = h.thread
+            WHERE t.thread_id = ? AND h.ns = ?) AND id < ? ORDER BY id DESC LIMIT ?""",
+    "threads": """
+        SELECT t.thread_id, h.ns FROM twinstep_threads t LEFT JOIN twinstep_heads h ON h.thread = t.n
+        ORDER BY t.n, h.n""",
+    "drop_thread_records": f"DELETE FROM twinstep_records WHERE head IN ({_HEADS})",
+    "drop_thread_checkpoints": f"DELETE FROM twinstep_checkpoints WHERE head IN ({_HEADS})",
+    "drop_thread_heads": f"DELETE FROM twinstep_heads WHERE thread = ({_THREAD})",
+    "drop_thread": "DELETE FROM twinstep_threads WHERE thread_id = ?",
+    "drop_empty_thread": """
+        DELETE FROM twinstep_threads WHERE thread_id = ?
+        AND NOT EXISTS (SELECT 1 FROM twinstep_heads h WHERE h.thread = twinstep_threads.n)""",
+}
+
+
+class _Stand(NamedTuple):
+    """How a thread and one namespace of it stand.
+
+    `thread` and `n` are their row numbers, None when there is no such row; a row without a `head` is damaged.
+    """
+
+    epoch: int = 0
+    holder: str | None = None
+    thread: int | None = None
+    n: int | None = None
+    head: Head | None = None
+
+
+class SqlProgram:
+    """The methods of `Journal` as programs of statements in one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._sql = {name: sql.replace("?", dialect.param) for name, sql in _STATEMENTS.items()}
+        self._sql["lock"] = self._sql["stand"] + dialect.lock
+
+    # ------------------------------------------------------------------ schema
+
+    def version(self) -> Program[int]:
+        """Return the version of the schema; it fails when there is none at all."""
+        rows = yield self._sql["version"], ()
+        return int(rows[0][0]) if rows else 0
+
+    def migrate(self) -> Program[None]:
+        """Bring the tables to the present version.
+
+        Raises:
+            CheckpointStorageError: a newer version of the library made them.
+        """
+        yield "CREATE TABLE IF NOT EXISTS twinstep_schema (version BIGINT NOT NULL)", ()
+        version = yield from self.version()
+        check_version(version)
+        if version == 0:
+            yield "INSERT INTO twinstep_schema (version) VALUES (0)", ()
+        for statements in MIGRATIONS[version:]:
+            for sql in statements:
+                yield sql.format(**vars(self._dialect)), ()
+        yield f"UPDATE twinstep_schema SET version = {len(MIGRATIONS)}", ()
+
+    # ------------------------------------------------------------------ reading
+
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None) -> Program[Loaded]:
+        """Read a checkpoint; see `Journal.load`."""
+        epoch, holder, _, n, head = yield from self._stand("stand", thread_id, ns)
+        if head is None and n is not None and checkpoint_id is None:
+            raise _damaged(thread_id, ns)
+        latest = head.checkpoint if head else None
+        id = checkpoint_id or latest
+        if n is None or id is None:
+            return Loaded(epoch, holder, None, (), ())
+        found = yield self._sql["lineage"], (n, pack(id), n, n)
+        rows = _lineage([_checkpoint_row(row) for row in found], id)
+        if not rows and id == latest:
+            raise _damaged(thread_id, ns)
+        run = head.run if head and id == latest else (yield from self._last_run(n, id))
+        found = yield self._sql["records"], (n, pack(id), run)
+        records = sorted(RecordRow(id, _of(str, row[0]), _of(str, row[1]), _of(bytes, row[2])) for row in found)
+        return Loaded(epoch, holder, head, rows, tuple(records))
+
+    def _last_run(self, n: int, id: str) -> Program[str]:
+        rows = yield self._sql["last_run"], (n, pack(id))
+        return rows[0][0] if rows else ""
+
+    def checkpoints(
+        self, thread_id: str, ns: str, before: str | None, limit: int | None
+    ) -> Program[Sequence[CheckpointRow]]:
+        """Read rows of a namespace; see `Journal.checkpoints`."""
+        until = b"\xff" * 4 if before is None else pack(before)
+        rows = yield self._sql["page"], (thread_id, ns, until, 2**62 if limit is None else limit)
+        return [_checkpoint_row(row) for row in rows]
+
+    def threads(self) -> Program[Sequence[tuple[str, Sequence[str]]]]:
+        """Read the names of threads; see `Journal.threads`."""
+        names: dict[str, list[str]] = {}
+        for thread_id, ns in (yield self._sql["threads"], ()):
+            names.setdefault(thread_id, []).extend(() if ns is None else (ns,))
+        return list(names.items())
+
+    def _stand(self, statement: str, thread_id: str, ns: str) -> Program[_Stand]:
+        """Read how a namespace stands."""
+        rows = yield self._sql[statement], (ns, thread_id)
+        if not rows:
+            return _Stand()
+        thread, epoch, holder, n, checkpoint, run, status, info, seal = rows[0]
+        if n is None:
+            return _Stand(epoch, holder, thread)
+        head = Head(unpack(checkpoint), _of(str, run), _of(str, status), _of(bytes, info))  # type: ignore[arg-type]
+        return _Stand(epoch, holder, thread, n, head if seal == _seal(thread_id, ns, head) else None)
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, commit: Commit) -> Program[None]:
+        """Store a transaction; see `Journal.commit`."""
+        row, sql = commit.checkpoint, self._sql
+        stand = yield from self._stand("lock", commit.thread_id, commit.ns)
+        _check(commit, stand)
+        thread, n = stand.thread, stand.n
+        if commit.claim:
+            thread = yield from self._claim(commit, thread)
+        head = _head_after(commit, stand.head)
+        if head is not None and head != stand.head:
+            n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
+        if row is not None:
+            yield sql["put_checkpoint"], (n, pack(row.id), row.parent and pack(row.parent), pack(row.base), row.blob)
+        if commit.forget and n is not None:
+            yield from self._forget(n, commit)
+        if commit.records:
+            yield from self._put_records(n, commit.epoch + commit.claim, commit.records)
+
+    def _claim(self, commit: Commit, thread: int | None) -> Program[int]:
+        """Take a thread over, creating it if need be."""
+        if thread is not None:
+            yield self._sql["claim"], (commit.epoch + 1, commit.run, thread)
+            return thread
+        return (yield from self._add_thread(commit.thread_id, commit.epoch + 1, commit.run))
+
+    def _add_thread(self, thread_id: str, epoch: int, holder: str | None) -> Program[int]:
+        yield self._sql["add_thread"], (thread_id, epoch, holder)
+        rows = yield self._sql["find_thread"], (thread_id,)
+        return int(rows[0][0])
+
+    def _set_head(self, thread: int | None, n: int | None, thread_id: str, ns: str, head: Head) -> Program[int]:
+        """Store a head, creating its row if need be, and return the number of that row."""
+        values = (pack(head.checkpoint), head.run, head.status, head.info, _seal(thread_id, ns, head))
+        if n is not None:
+            yield self._sql["set_head"], (*values, n)
+            return n
+        yield self._sql["add_head"], (thread, ns, *values)
+        rows = yield self._sql["find_head"], (thread, ns)
+        return int(rows[0][0])
+
+    def _forget(self, n: int, commit: Commit) -> Program[None]:
+        at = pack(commit.forget_at or "")
+        if commit.forget == "*":
+            yield self._sql["forget_all"], (n, at, commit.run)
+        else:
+            yield self._sql["forget"], [(n, at, commit.run, id) for id in commit.forget]
+
+    def _put_records(self, n: int | None, epoch: int, records: Sequence[RecordRow]) -> Program[None]:
+        rows = [(n, pack(row.checkpoint), row.run, row.id, epoch, row.blob) for row in records]
+        yield self._sql["put_record"], rows if len(rows) > 1 else rows[0]
+
+    # ------------------------------------------------------------------ housekeeping
+
+    def edit(self, thread_id: str, epoch: int, edits: Sequence[Edit]) -> Program[None]:
+        """Rewrite namespaces of a thread; see `Journal.edit`."""
+        stands = []
+        for edit in edits:
+            stand = yield from self._stand("lock", thread_id, edit.ns)
+            if stand.n is not None and stand.head is None:
+                raise _damaged(thread_id, edit.ns)
+            if stand.epoch != epoch or (stand.head and stand.head.checkpoint) != edit.expect:
+                raise edit_conflict(thread_id, stand.holder)
+            stands.append(stand)
+        thread = stands[0].thread if stands else None
+        if thread is None:
+            thread = yield from self._add_thread(thread_id, 1, None)
+        for edit, stand in zip(edits, stands, strict=True):
+            yield from self._edit(thread_id, thread, stand, edit)
+        yield self._sql["drop_empty_thread"], (thread_id,)
+
+    def _edit(self, thread_id: str, thread: int, stand: _Stand, edit: Edit) -> Program[None]:
+        n, sql = stand.n, self._sql
+        if edit.head is not None:
+            n = yield from self._set_head(thread, n, thread_id, edit.ns, edit.head)
+        if edit.drop == "*" or edit.head is None:
+            yield sql["drop_checkpoints"], (n,)
+        elif edit.drop:
+            yield sql["drop_checkpoint"], [(n, pack(id)) for id in edit.drop]
+        if edit.put:
+            rows = [(n, pack(row.id), row.parent and pack(row.parent), pack(row.base), row.blob) for row in edit.put]
+            yield sql["put_checkpoint"], rows
+        yield sql["forget_lost"], (n,)
+        if edit.runs:
+            yield sql["forget_run"], [(n, run) for run in edit.runs]
+        if edit.records:
+            yield from self._put_records(n, max(stand.epoch, 1), edit.records)
+        if edit.head is None:
+            yield sql["drop_head"], (n,)
+
+    def delete(self, thread_id: str) -> Program[None]:
+        """Remove a thread; see `Journal.delete`."""
+        for name in ("drop_thread_records", "drop_thread_checkpoints", "drop_thread_heads", "drop_thread"):
+            yield self._sql[name], (thread_id,)
+
+
+def check_version(version: int) -> None:
+    """Refuse tables that a newer version of the library has made.
+
+    Raises:
+        CheckpointStorageError: they are.
+    """
+    if version > len(MIGRATIONS):
+        raise CheckpointStorageError(
+            f"The database has version {version} of the checkpoint tables; this twinstep knows versions up to "
+            f"{len(MIGRATIONS)}. Install the newer twinstep that made them."
+        )
+
+
+def _check(commit: Commit, stand: _Stand) -> None:
+    """Refuse a commit that does not follow from how its thread stands.
+
+    Raises:
+        ThreadConflictError: another run wrote since the commit's run read.
+        CheckpointCorruptError: what is stored about the namespace is damaged.
+    """
+    if stand.n is not None and stand.head is None:
+        raise _damaged(commit.thread_id, commit.ns)
+    head = stand.head.checkpoint if stand.head else None
+    fenced = stand.epoch != commit.epoch or not (commit.claim or stand.holder == commit.run)
+    moved = head != commit.expect if commit.checkpoint else bool(commit.records) and head is None
+    if fenced or moved:
+        raise conflict(commit, stand.holder)
+
+
+def _head_after(commit: Commit, head: Head | None) -> Head | None:
+    """Return the head of a namespace after a commit, given the one before it."""
+    row = commit.checkpoint
+    if row is None and (head is None or (commit.status is None and commit.info is None)):
+        return head
+    id, status, info = (head.checkpoint, head.status, head.info) if head else ("", "running", b"")
+    return Head(
+        row.id if row else id, commit.run, commit.status or status, info if commit.info is None else commit.info
+    )
+
+
+@lru_cache(4096)
+def pack(id: str) -> bytes:
+    """Return the bytes an id is stored as: 16 for a UUID; they sort like the ids of checkpoints do."""
+    plain = id.replace("-", "")
+    try:
+        packed = bytes.fromhex(plain) if len(id) == 36 else b""
+    except ValueError:
+        packed = b""
+    if len(packed) == 16 and unpack(packed) == id:
+        return packed
+    text = b"\xff" + id.encode()  # a byte that no UTF-8 has; twice where the length would be that of a UUID
+    return text if len(text) != 16 else b"\xff" + text
+
+
+@lru_cache(4096)
+def unpack(stored: Any) -> str:
+    """Return the id that `pack` made bytes of."""
+    id = _of(bytes, stored)
+    if len(id) != 16:
+        return id.lstrip(b"\xff").decode(errors="replace")
+    text = id.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _of(kind: type[T], stored: Any) -> T:
+    """Return a stored value that must be of one type."""
+    if type(stored) is not kind:
+        raise CheckpointCorruptError(
+            f"The checkpoint tables are damaged: they hold {type(stored).__name__} where {kind.__name__} belongs."
+        )
+    return stored
+
+
+def _checkpoint_row(row: Sequence[Any]) -> CheckpointRow:
+    id, parent, base, blob = row
+    return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), _of(bytes, blob))
+
+
+def _lineage(rows: Sequence[CheckpointRow], id: str) -> tuple[CheckpointRow, ...]:
+    """Order rows by descent, from a whole state to the checkpoint asked for; a gap or a circle ends them early."""
+    by_id, ordered = {row.id: row for row in rows}, []
+    row = by_id.pop(id, None)
+    while row is not None:
+        ordered.append(row)
+        row = by_id.pop(row.parent, None) if row.parent else None
+    return tuple(reversed(ordered))
+
+
+def _seal(thread_id: str, ns: str, head: Head) -> int:
+    """Return the checksum of a head: a flipped bit must not hide a run's records or make it look finished."""
+    text = "\0".join((thread_id, ns, head.checkpoint, head.run, head.status))
+    return crc32(head.info, crc32(text.encode("utf-8", "surrogatepass")))
+
+
+def _damaged(thread_id: str, ns: str) -> CheckpointCorruptError:
+    return CheckpointCorruptError(
+        f"What is stored about the latest checkpoint of thread '{thread_id}', namespace '{ns}' is damaged. Its "
+        "checkpoints can still be listed and loaded by their id; delete_thread removes the thread."
+    )

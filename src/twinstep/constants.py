@@ -1,0 +1,43 @@
+"""Names with a fixed meaning in every graph."""
+
+from sys import intern
+from typing import Final
+
+START: Final = intern("__start__")
+"""The virtual node before the first node; also the channel that receives the input."""
+END: Final = intern("__end__")
+"""The virtual node after the last node; also the channel of an entrypoint's return value."""
+PREVIOUS: Final = intern("__previous__")
+"""The channel of the value that an entrypoint saved for its next run on the thread."""
+TASKS: Final = intern("__pregel_tasks")
+"""The channel of `Send` packets waiting for the next superstep."""
+INTERRUPT: Final = intern("__interrupt__")
+"""The key under which pending questions appear in results and streams."""
+ERROR: Final = intern("__error__")
+RETURN: Final = intern("__return__")
+"""The key of a task's result in `tasks` events."""
+INPUT: Final = intern("__input__")
+"""`update_state(..., as_node=INPUT)` acts as a new input."""
+COPY: Final = intern("__copy__")
+"""`update_state(..., as_node=COPY)` clones the checkpoint."""
+ROOT: Final = intern("__root__")
+"""The only state key of a graph whose state is a bare type."""
+PARENT: Final = intern("__parent__")
+"""`Command(graph=PARENT)` addresses the graph that contains this one."""
+METADATA: Final = intern("__metadata__")
+
+TAG_HIDDEN: Final = "langsmith:hidden"
+"""A node with this tag is left out of streams and drawings."""
+TAG_NOSTREAM: Final = "nostream"
+"""A model with this tag emits no `messages` events."""
+
+NS_SEP: Final = "|"
+"""Separates the levels of a checkpoint namespace."""
+NS_END: Final = ":"
+"""Separates node name and task id within one level of a checkpoint namespace."""
+RESERVED: Final = frozenset({START, END, PREVIOUS, TASKS, INTERRUPT, ERROR, RETURN, INPUT, COPY, ROOT, PARENT, METADATA})
+
+DEFAULT_RECURSION_LIMIT: Final = 10_000
+"""Supersteps a run may take when its config names no `recursion_limit`."""
+DEFAULT_THREADS: Final = 32
+"""Threads a run may use when its config names no `max_concurrency`."""

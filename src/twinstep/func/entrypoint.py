@@ -1,0 +1,197 @@
+"""`entrypoint`: a function as a whole program, with checkpoints, memory and resuming."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, get_args, get_origin, overload
+
+from twinstep.channels import EphemeralValue, LastValue, Topic
+from twinstep.checkpoint.base import Journal
+from twinstep.constants import END, PREVIOUS, START, TASKS
+from twinstep.errors import GraphValidationError, InvalidUpdateError
+from twinstep.func.task import Retry, Timeout, policies
+from twinstep.pregel import Pregel
+from twinstep.pregel.action import Action
+from twinstep.pregel.spec import NodeSpec, ProgramSpec
+from twinstep.serde import register_schema_types
+from twinstep.stream.events import Write
+from twinstep.types import CachePolicy, Mismatch, Send, TimeoutPolicy
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class entrypoint:  # noqa: N801  # a decorator, written like one
+    """Make a function a program that can be invoked, streamed, interrupted and resumed.
+
+    The function's first parameter is the input (use a mapping for several values). Parameters named `previous`,
+    `config`, `writer`, `store` and `runtime` are filled in, whatever their annotation. When a run is resumed the body
+    runs again from its start, and its tasks return what is on record instead of running again.
+
+    Args:
+        checkpointer: where threads are kept.
+        store: long-term memory, shared by all threads.
+        cache: results of tasks (and of this entrypoint) that have a `cache_policy`.
+        context_schema: type of the `context` argument of `invoke`.
+        cache_policy: keep whole results by input.
+        retry_policy: run the body again when it fails; finished tasks are not repeated.
+        timeout: seconds that one attempt of the body may take.
+        on_mismatch: what a resumed run does when it makes other calls than were recorded.
+        retry: older spelling of `retry_policy`.
+
+    Raises:
+        GraphValidationError: the function has no parameter, or is a generator.
+
+    Example:
+        >>> from twinstep.checkpoint.memory import InMemorySaver
+        >>> from twinstep.func import entrypoint
+        >>> @entrypoint(checkpointer=InMemorySaver())
+        ... def count(step: int, previous: int | None) -> entrypoint.final[str, int]:
+        ...     total = (previous or 0) + step
+        ...     return entrypoint.final(value=f"{total} so far", save=total)
+        >>> thread = {"configurable": {"thread_id": "1"}}
+        >>> count.invoke(2, thread), count.invoke(3, thread)
+        ('2 so far', '5 so far')
+    """
+
+    def __init__(
+        self,
+        checkpointer: Journal | bool | None = None,
+        store: Any = None,
+        cache: Any = None,
+        context_schema: type[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
+        retry_policy: Retry = None,
+        timeout: Timeout = None,
+        *,
+        on_mismatch: Mismatch = "error",
+        retry: Retry = None,
+    ) -> None:
+        if callable(checkpointer):
+            raise GraphValidationError("entrypoint takes options, not the function: write @entrypoint() above it.")
+        self.options = {
+            "checkpointer": checkpointer,
+            "store": store,
+            "cache": cache,
+            "context_schema": context_schema,
+            "on_mismatch": on_mismatch,
+        }
+        self.cache_policy = cache_policy
+        self.retry = policies(retry_policy if retry_policy is not None else retry)
+        self.timeout = TimeoutPolicy.of(timeout)
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class final(Generic[R, S]):  # noqa: N801  # read as entrypoint.final
+        """Return one value to the caller and save another for the next run's `previous`."""
+
+        value: R
+        save: S
+
+    @overload
+    def __call__(self, func: Callable[..., Awaitable[Any]]) -> Pregel[Any, Any, Any, Any]: ...
+    @overload
+    def __call__(self, func: Callable[..., Any]) -> Pregel[Any, Any, Any, Any]: ...
+    def __call__(self, func: Callable[..., Any]) -> Pregel[Any, Any, Any, Any]:
+        """Make the program."""
+        register_schema_types(func)
+        return Entrypoint(func, entrypoint_spec(func, self), self.options)
+
+
+class Entrypoint(Pregel[Any, Any, InputT, OutputT]):
+    """A compiled entrypoint.
+
+    Attributes:
+        func: the function.
+    """
+
+    def __init__(self, func: Callable[..., Any], spec: ProgramSpec, options: dict[str, Any]) -> None:
+        super().__init__(spec, **options)
+        self.func = func
+        self.__doc__ = func.__doc__
+        self.__name__ = spec.name
+        self.__module__ = func.__module__
+
+
+def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpec:
+    """Compile a function to the program of one node."""
+    action = Action(func)
+    if action.is_generator:
+        raise GraphValidationError(
+            f"Entrypoint '{action.name}' is a generator: return its result, and send what should be seen at once to "
+            "get_stream_writer()."
+        )
+    parameters = [p for p in inspect.signature(func).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    if not parameters:
+        raise GraphValidationError(f"Entrypoint '{action.name}' must have at least one parameter: its input.")
+    input_type, output_type, saved_type = _types(func, parameters[0])
+    node = NodeSpec(
+        name=action.name,
+        action=action,
+        read=lambda view: view[START],
+        writes=_writes,
+        triggers=(START,),
+        plain=True,
+        retry=options.retry,
+        cache=options.cache_policy,
+        timeout=options.timeout,
+    )
+    return ProgramSpec(
+        name=action.name,
+        nodes={action.name: node},
+        channels={
+            START: EphemeralValue(input_type),
+            END: LastValue(output_type),
+            PREVIOUS: LastValue(saved_type),
+            TASKS: Topic(Send),
+        },
+        keys=(END,),
+        input=lambda value: [(START, value)],
+        output=_output,
+        stream=_output,
+        goto=_refuse_goto,
+        update=_refuse_update,
+        functional=True,
+    )
+
+
+def _output(view: Any) -> Any:
+    return view.get(END)
+
+
+def _writes(result: Any) -> list[Write]:
+    if type(result) is entrypoint.final:
+        return [(END, result.value), (PREVIOUS, result.save)]
+    return [(END, result), (PREVIOUS, result)]
+
+
+def _refuse_goto(goto: Any) -> list[Write]:
+    if goto:
+        raise InvalidUpdateError(f"Command(goto={goto!r}): an entrypoint has no nodes to go to.")
+    return []
+
+
+def _refuse_update(update: Any) -> list[Write]:
+    raise InvalidUpdateError("Command(update=...): an entrypoint has no state keys; update_state replaces its result.")
+
+
+def _types(func: Callable[..., Any], first: inspect.Parameter) -> tuple[Any, Any, Any]:
+    """Return the types of input, output and saved value, as far as they are annotated.
+
+    Raises:
+        GraphValidationError: `entrypoint.final` is annotated with one type instead of two.
+    """
+    try:
+        from typing import get_type_hints
+
+        hints = get_type_hints(func)
+    except Exception:  # a name that cannot be resolved is no reason to refuse a function
+        hints = {}
+    output = hints.get("return", Any)
+    if get_origin(output) is entrypoint.final:
+        value, saved = cast(tuple[Any, Any], get_args(output))
+        return hints.get(first.name, Any), value, saved
+    return hints.get(first.name, Any), output, output

@@ -1,0 +1,6 @@
+"""The graph front-end: `StateGraph` and what belongs to it."""
+
+from twinstep.constants import END, START
+from twinstep.graph.state import CompiledStateGraph, StateGraph
+
+__all__ = ["END", "START", "CompiledStateGraph", "StateGraph"]

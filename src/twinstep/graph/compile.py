@@ -1,0 +1,173 @@
+"""From a builder to the program that the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twinstep.channels import (
+    EphemeralValue,
+    LastValueAfterFinish,
+    NamedBarrierValue,
+    NamedBarrierValueAfterFinish,
+    Topic,
+)
+from twinstep.constants import END, ROOT, START, TAG_HIDDEN, TASKS
+from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.graph.nodes import NodeDef
+from twinstep.graph.routes import Router, trigger_of
+from twinstep.graph.schema import AnyChannel, Schema, writes_of
+from twinstep.graph.state import StateGraph
+from twinstep.pregel.main import Pregel
+from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
+from twinstep.stream.events import Write
+from twinstep.types import Send
+
+Builder = StateGraph[Any, Any, Any, Any]
+
+
+def compile_spec(
+    builder: Builder, name: str, interrupt_before: Sequence[str], interrupt_after: Sequence[str]
+) -> ProgramSpec:
+    """Compile a checked graph."""
+    keys = {key: channel.blank() for key, channel in builder.channels.items()}
+    for key, channel in keys.items():
+        channel.key = key
+    router = Router(name, builder.nodes, keys)
+    channels: dict[str, AnyChannel] = {**keys, START: EphemeralValue(builder.input_schema), TASKS: Topic(Send)}
+    for node in builder.nodes.values():
+        make = LastValueAfterFinish if node.defer else EphemeralValue
+        channels[trigger_of(node.name)] = make(Any) if node.defer else EphemeralValue(Any, guard=False)
+    joins = _joins(builder, channels)
+    nodes = {START: _start_node(builder, router, keys)}
+    for node in builder.nodes.values():
+        nodes[node.name] = _node(builder, node, router, joins.get(node.name, ()))
+    for source, spec in nodes.items():
+        spec.follow = _follow(builder, source)
+        spec.branches = _branches(builder, source, router)
+    all_keys = tuple(keys)
+    return ProgramSpec(
+        name=name,
+        nodes=nodes,
+        channels=channels,
+        keys=all_keys,
+        input=_input(builder, keys),
+        output=_picker(builder.schemas[builder.output_schema].keys),
+        stream=_picker(all_keys),
+        goto=lambda goto: router.goto(goto) if goto else [],
+        update=router.results("Command", lenient=False),
+        interrupt_before=interrupt_before,
+        interrupt_after=interrupt_after,
+    )
+
+
+def _joins(builder: Builder, channels: dict[str, AnyChannel]) -> dict[str, list[str]]:
+    """Add the channels of the joins; return them by the node they start."""
+    joins: dict[str, list[str]] = {}
+    for starts, end in sorted(builder.waiting_edges):
+        if end == END:
+            continue
+        late = builder.nodes[end].defer
+        channel = NamedBarrierValueAfterFinish(str, starts) if late else NamedBarrierValue(str, starts)
+        channels[_join_name(starts, end)] = channel
+        joins.setdefault(end, []).append(_join_name(starts, end))
+    return joins
+
+
+def _join_name(starts: Sequence[str], end: str) -> str:
+    return f"join:{'+'.join(starts)}:{end}"
+
+
+def _start_node(builder: Builder, router: Router, keys: Mapping[str, AnyChannel]) -> NodeSpec:
+    """Make the node that turns the input into the first state."""
+    schema = builder.schemas[builder.input_schema]
+
+    def writes(value: Any) -> list[Write]:
+        return [write for write in writes_of(value, keys) if write[0] in schema.channels]
+
+    return NodeSpec(
+        name=START,
+        action=PASS,
+        read=lambda view: view[START],
+        writes=writes,
+        triggers=(START,),
+        tags=(TAG_HIDDEN,),
+    )
+
+
+def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str]) -> NodeSpec:
+    schema = builder.schemas[node.schema]
+    child = node.action.fn if isinstance(node.action.fn, Pregel) else None
+    spec = NodeSpec(
+        name=node.name,
+        action=node.action,
+        read=_reader(builder, schema, child),
+        writes=router.results(node.name, lenient=child is not None),
+        triggers=(trigger_of(node.name), *joins),
+        coerce=schema.coerce,
+        retry=node.retry,
+        cache=node.cache,
+        timeout=node.timeout,
+        metadata=node.metadata,
+        deferred=node.defer,
+        managed=tuple(schema.managed.items()),
+    )
+    if node.error_handler is not None:
+        handler = f"__error_handler__{node.name}"
+        spec.error_handler = NodeSpec(
+            handler, node.error_handler, spec.read, router.results(handler, lenient=False), ()
+        )
+    return spec
+
+
+def _reader(builder: Builder, schema: Schema, child: Pregel[Any, Any, Any, Any] | None) -> Callable[[View], Any]:
+    """Return what makes a node's input; a nested graph is given only the keys it has."""
+    if child is None or child.spec.functional or schema.is_root:
+        return schema.reader(frozenset(builder.channels))
+    wanted = tuple(key for key in builder.channels if key in child.spec.channels)
+    if ROOT in child.spec.channels:
+        return schema.reader(frozenset(builder.channels))
+    return lambda view: {key: view[key] for key in wanted if key in view}
+
+
+def _follow(builder: Builder, source: str) -> tuple[Write, ...]:
+    """Return the writes of a node's static edges."""
+    writes: list[Write] = [
+        (trigger_of(end), None) for start, end in sorted(builder.edges) if start == source and end != END
+    ]
+    for starts, end in sorted(builder.waiting_edges):
+        if source in starts and end != END:
+            writes.append((_join_name(starts, end), source))
+    return tuple(writes)
+
+
+def _branches(builder: Builder, source: str, router: Router) -> tuple[Branch, ...]:
+    type = builder.state_schema if source == START else builder.nodes[source].schema
+    read = builder.schemas[type].reader(frozenset(builder.channels))
+    return tuple(
+        Branch(branch.path, router.choice(source, branch.name, branch.ends), read)
+        for branch in builder.branches.get(source, {}).values()
+    )
+
+
+def _input(builder: Builder, keys: Mapping[str, AnyChannel]) -> Callable[[Any], list[Write]]:
+    """Return what turns a run's input into writes, refusing what is no input."""
+    schema = builder.schemas[builder.input_schema]
+
+    def writes(value: Any) -> list[Write]:
+        if not schema.is_root:
+            for key, _ in writes_of(value, keys):
+                if key not in keys and key not in builder.managed:
+                    raise InvalidUpdateError(
+                        f"Input key '{key}' is not in {schema.name} ({', '.join(schema.keys)})."
+                        + did_you_mean(key, schema.keys)
+                    )
+        return [(START, value)]
+
+    return writes
+
+
+def _picker(keys: Sequence[str]) -> Callable[[View], Any]:
+    if ROOT in keys:
+        return lambda view: view.get(ROOT)
+    return lambda view: {key: view[key] for key in keys if key in view}

@@ -1,0 +1,139 @@
+"""From what a node or a path function returns to writes: updates, jumps and packets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any
+
+from twinstep.constants import END, PARENT, START, TASKS
+from twinstep.errors import InvalidUpdateError, ParentCommand, did_you_mean
+from twinstep.graph.schema import AnyChannel, writes_of
+from twinstep.stream.events import Write
+from twinstep.types import Command, Send
+
+
+def trigger_of(node: str) -> str:
+    """Return the channel that starts a node."""
+    return f"branch:to:{node}"
+
+
+class Router:
+    """Turns results into writes for the nodes and keys of one graph.
+
+    Args:
+        graph: its name, for errors.
+        nodes: the names that can be gone to.
+        keys: the state keys.
+    """
+
+    def __init__(self, graph: str, nodes: Container[str], keys: Mapping[str, AnyChannel]) -> None:
+        self.graph, self.keys = graph, keys
+        self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}  # type: ignore[attr-defined]
+
+    def results(self, node: str, *, lenient: bool) -> Callable[[Any], list[Write]]:
+        """Return the function that turns a node's result into writes.
+
+        `lenient`: the node is a nested graph, whose keys that do not exist here are left out.
+        """
+        keys = self.keys
+
+        def writes(result: Any) -> list[Write]:
+            if type(result) is dict and not lenient and "__root__" not in keys:
+                for key in result:
+                    if key not in keys:
+                        raise self.unknown_key(key, node)
+                return list(result.items())
+            found: list[Write] = []
+            for part in result if _is_mixed(result) else (result,):
+                found += self._part(part)
+            if lenient:
+                return [write for write in found if write[0] in keys or write[0] not in (result or ())]
+            for key, _ in found:
+                if key not in keys and key != TASKS and not key.startswith("branch:to:"):
+                    raise self.unknown_key(key, node)
+            return found
+
+        return writes
+
+    def _part(self, part: Any) -> list[Write]:
+        if isinstance(part, Command):
+            if part.graph == PARENT:
+                raise ParentCommand(part)
+            if part.graph is not None:
+                raise InvalidUpdateError(
+                    f"Command(graph={part.graph!r}): graph is None (this graph) or Command.PARENT (the one around it)."
+                )
+            return [*writes_of(part.update, self.keys), *self.goto(part.goto)]
+        if isinstance(part, Send):
+            return self.goto(part)
+        return writes_of(part, self.keys)
+
+    def goto(self, destinations: Any) -> list[Write]:
+        """Return the writes that start the destinations: names, packets, or a sequence of them.
+
+        Raises:
+            InvalidUpdateError: a destination does not exist.
+        """
+        several: Iterable[Any] = destinations if isinstance(destinations, list | tuple) else (destinations,)
+        return [write for destination in several for write in self._start(destination)]
+
+    def _start(self, destination: Any) -> list[Write]:
+        if isinstance(destination, Send):
+            if destination.node not in self.targets:
+                raise self._unknown(destination.node, "Send to")
+            return [(TASKS, destination)]
+        if destination == END:
+            return []
+        write = self.targets.get(destination) if isinstance(destination, str) else None
+        if write is None:
+            raise self._unknown(destination, "goto")
+        return [write]
+
+    def choice(self, source: str, path: str, ends: Mapping[Any, str] | None) -> Callable[[Any], list[Write]]:
+        """Return the function that turns what a path function chose into writes.
+
+        Raises (when called):
+            InvalidUpdateError: it chose nothing, or what does not exist.
+        """
+
+        def writes(chosen: Any) -> list[Write]:
+            several = chosen if isinstance(chosen, list | tuple) else [chosen]
+            found = []
+            for one in several:
+                if ends is not None and not isinstance(one, Send):
+                    if one not in ends:
+                        known = ", ".join(map(repr, ends))
+                        raise InvalidUpdateError(
+                            f"Path function '{path}' of '{source}' returned {one!r}, which is not in its path map "
+                            f"({known})." + did_you_mean(one, map(str, ends))
+                        )
+                    one = ends[one]
+                if one is None or one == START:
+                    raise InvalidUpdateError(
+                        f"Path function '{path}' of '{source}' did not return a valid destination: {one!r}. Return node "
+                        "names, END, Send packets, or a list of them."
+                    )
+                found += self._start(one)
+            return found
+
+        return writes
+
+    def unknown_key(self, key: Any, node: str) -> InvalidUpdateError:
+        """Return the error of an update of a key that does not exist."""
+        return InvalidUpdateError(
+            f"Node '{node}' of '{self.graph}' wrote '{key}', which is not a key of its state "
+            f"({', '.join(self.keys)})." + did_you_mean(key, self.keys)
+        )
+
+    def _unknown(self, name: Any, what: str) -> InvalidUpdateError:
+        if name == END:
+            return InvalidUpdateError(f"{what} END: a packet needs a node to run.")
+        return InvalidUpdateError(
+            f"{what} unknown node {name!r} in '{self.graph}' (nodes: {', '.join(self.targets)})."
+            + did_you_mean(name, self.targets)
+        )
+
+
+def _is_mixed(result: Any) -> bool:
+    """Tell whether a result is a list of several parts, at least one of them a command or packet."""
+    return isinstance(result, list | tuple) and any(isinstance(part, Command | Send) for part in result)

@@ -1,0 +1,183 @@
+"""State schemas: from a class with annotations to channels, and between its instances and writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
+
+from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
+from twinstep.constants import ROOT, START
+from twinstep.errors import GraphValidationError, InvalidUpdateError
+from twinstep.managed import ManagedValue
+from twinstep.pregel.spec import View
+from twinstep.stream.events import Write
+
+AnyChannel = BaseChannel[Any, Any]
+
+
+class Schema:
+    """One schema of a graph: which keys it has, and how an instance is made from them.
+
+    Args:
+        type: TypedDict, dataclass, pydantic model, any class with annotations; or a bare type, whose values are then
+            the only key, `"__root__"`.
+
+    Attributes:
+        channels: the keys' channels (templates).
+        managed: the keys that the engine fills in.
+        build: makes an instance from the values of the available keys.
+    """
+
+    def __init__(self, type: Any) -> None:
+        self.type = type
+        self.channels: dict[str, AnyChannel] = {}
+        self.managed: dict[str, ManagedValue] = {}
+        hints = hints_of(type)
+        for name, annotation in hints.items():
+            found = channel_of(annotation, name)
+            if isinstance(found, ManagedValue):
+                self.managed[name] = found
+            else:
+                self.channels[name] = found
+        if not hints:
+            root = channel_of(type, ROOT)
+            assert isinstance(root, BaseChannel)
+            self.channels[ROOT] = root
+        self.keys = tuple(self.channels)
+        self.is_root = ROOT in self.channels
+        self.build: Callable[[dict[str, Any]], Any] = type if is_structured(type) else _same
+
+    @property
+    def name(self) -> str:
+        """The name of the type."""
+        return getattr(self.type, "__name__", str(self.type))
+
+    def reader(self, all_keys: frozenset[str]) -> Callable[[View], Any]:
+        """Return the function that makes an instance from a state with `all_keys`."""
+        if self.is_root:
+            return lambda view: view.get(ROOT)
+        keys, build = (*self.keys, *self.managed), self.build
+        if build is _same and all_keys <= frozenset(keys):
+            return _whole
+        if build is _same:
+            return lambda view: {key: view[key] for key in keys if key in view}
+        return lambda view: build({key: view[key] for key in keys if key in view})
+
+    def coerce(self, payload: Any) -> Any:
+        """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
+        return self.build(payload) if self.build is not _same and isinstance(payload, Mapping) else payload
+
+
+def _same(values: dict[str, Any]) -> Any:
+    return values
+
+
+def _whole(view: View) -> dict[str, Any]:
+    values = dict(view)
+    values.pop(START, None)
+    return values
+
+
+def is_structured(type: Any) -> bool:
+    """Tell whether instances of a type are objects with fields: a dataclass or a pydantic model."""
+    return inspect.isclass(type) and (dataclasses.is_dataclass(type) or hasattr(type, "model_fields"))
+
+
+def hints_of(type: Any) -> dict[str, Any]:
+    """Return the annotations of a state class; empty for a bare type."""
+    if not inspect.isclass(type) or not (is_typeddict(type) or is_structured(type) or _own_annotations(type)):
+        return {}
+    try:
+        return get_type_hints(type, include_extras=True)
+    except NameError:
+        # a class made inside a function may refer to names of that function: look where the graph is being built
+        frame = sys._getframe(1)
+        while frame is not None:
+            try:
+                return get_type_hints(type, localns=frame.f_locals, include_extras=True)
+            except NameError:
+                if frame.f_back is None:
+                    raise
+                frame = frame.f_back
+        raise
+
+
+def _own_annotations(type: Any) -> bool:
+    return type.__module__ != "builtins" and bool(inspect.get_annotations(type))
+
+
+def channel_of(annotation: Any, key: str) -> AnyChannel | ManagedValue:
+    """Return the channel that an annotation describes.
+
+    Raises:
+        GraphValidationError: the annotation holds a function that is no reducer.
+    """
+    while get_origin(annotation) in (Required, NotRequired):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is not Annotated:
+        return LastValue(annotation, key)
+    typ, *metadata = get_args(annotation)
+    for item in metadata:
+        if isinstance(item, ManagedValue):
+            return item
+    last = metadata[-1]
+    if isinstance(last, BaseChannel):
+        channel = last.blank()
+        channel.typ = typ if last.typ is Any else last.typ
+        return channel
+    if inspect.isclass(last) and issubclass(last, BaseChannel):
+        return last(typ)
+    if callable(last) and not inspect.isclass(last):
+        return BinaryOperatorAggregate(typ, checked_reducer(last, key), key)
+    return LastValue(typ, key)
+
+
+def checked_reducer(reducer: Callable[..., Any], key: str) -> Callable[[Any, Any], Any]:
+    """Return a reducer that takes two values.
+
+    Raises:
+        GraphValidationError: it does not.
+    """
+    try:
+        parameters = inspect.signature(reducer).parameters.values()
+    except ValueError:  # a builtin without a signature, such as operator.add in some versions
+        return reducer
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters) or len(required) <= 2 <= len(positional):
+        return reducer
+    names = ", ".join(p.name for p in positional)
+    raise GraphValidationError(f"Invalid reducer signature for '{key}'. Expected (a, b) -> c. Got ({names}).")
+
+
+def writes_of(update: Any, keys: Mapping[str, AnyChannel]) -> list[Write]:
+    """Return the writes that an update stands for.
+
+    Args:
+        update: None, a mapping, a list of pairs, or an instance of a state class, of which the fields are taken that
+            were set (pydantic) or are not None (dataclass).
+
+    Raises:
+        InvalidUpdateError: it is something else.
+    """
+    if update is None:
+        return []
+    if ROOT in keys:
+        return [(ROOT, update)]
+    if isinstance(update, Mapping):
+        return list(update.items())
+    if isinstance(update, list | tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in update):
+        return [(key, value) for key, value in update]
+    if is_structured(type(update)):
+        fields = getattr(update, "model_fields_set", None)
+        if fields is not None:
+            return [(name, getattr(update, name)) for name in type(update).model_fields if name in fields and name in keys]
+        named = [(f.name, getattr(update, f.name)) for f in dataclasses.fields(update)]
+        return [(name, value) for name, value in named if value is not None and name in keys]
+    raise InvalidUpdateError(
+        f"Expected dict, got {update!r}. A node returns None, a mapping of state keys, an instance of the state class, "
+        "a Command, or a list of these. (INVALID_GRAPH_NODE_RETURN_VALUE)"
+    )

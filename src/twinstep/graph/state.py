@@ -1,0 +1,382 @@
+"""`StateGraph`: the builder of graphs whose nodes communicate through a shared state."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Literal, Self, TypeVar, get_args, get_origin
+
+from twinstep.checkpoint.base import Journal
+from twinstep.constants import END, NS_END, NS_SEP, RESERVED, START
+from twinstep.errors import GraphValidationError, did_you_mean
+from twinstep.graph.nodes import BranchDef, NodeDef
+from twinstep.graph.schema import AnyChannel, Schema
+from twinstep.managed import ManagedValue
+from twinstep.pregel import Pregel
+from twinstep.pregel.action import Action
+from twinstep.serde import register_schema_types
+from twinstep.types import All, CachePolicy, Command, Mismatch, RetryPolicy, TimeoutPolicy
+
+StateT = TypeVar("StateT")
+ContextT = TypeVar("ContextT")
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+
+log = logging.getLogger("twinstep")
+
+
+class CompiledStateGraph(Pregel[StateT, ContextT, InputT, OutputT]):
+    """A compiled state graph.
+
+    Attributes:
+        builder: the graph it was compiled from.
+    """
+
+    builder: StateGraph[StateT, ContextT, InputT, OutputT]
+
+
+class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
+    """Build a graph whose nodes read a shared state and return updates of it.
+
+    Each key of the state keeps the last value written to it, or folds what is written with a reducer:
+    `Annotated[list, operator.add]`. All due nodes run in parallel; their updates are applied together at the end of
+    the superstep, in the order of the nodes' names.
+
+    Args:
+        state_schema: TypedDict, dataclass, pydantic model; or a bare type, when the whole state is one value.
+        context_schema: type of the `context` argument of `invoke`.
+        input_schema: what may be given as input, when it is not the whole state.
+        output_schema: what is returned, when it is not the whole state.
+
+    Raises:
+        GraphValidationError: a schema cannot be used.
+
+    Example:
+        >>> from typing import TypedDict
+        >>> from twinstep.graph import END, START, StateGraph
+        >>> class State(TypedDict):
+        ...     n: int
+        >>> graph = (
+        ...     StateGraph(State)
+        ...     .add_node("double", lambda state: {"n": 2 * state["n"]})
+        ...     .add_edge(START, "double")
+        ...     .add_conditional_edges("double", lambda state: END if state["n"] > 50 else "double", ["double", END])
+        ...     .compile()
+        ... )
+        >>> graph.invoke({"n": 7})
+        {'n': 56}
+    """
+
+    def __init__(
+        self,
+        state_schema: type[StateT],
+        context_schema: type[ContextT] | None = None,
+        *,
+        input_schema: type[InputT] | None = None,
+        output_schema: type[OutputT] | None = None,
+    ) -> None:
+        self.state_schema, self.context_schema = state_schema, context_schema
+        self.input_schema: Any = input_schema or state_schema
+        self.output_schema: Any = output_schema or state_schema
+        self.nodes: dict[str, NodeDef] = {}
+        self.edges: set[tuple[str, str]] = set()
+        self.waiting_edges: set[tuple[tuple[str, ...], str]] = set()
+        self.branches: dict[str, dict[str, BranchDef]] = {}
+        self.schemas: dict[Any, Schema] = {}
+        self.channels: dict[str, AnyChannel] = {}
+        self.managed: dict[str, ManagedValue] = {}
+        self.compiled = False
+        for schema in (state_schema, self.input_schema, self.output_schema):
+            self.add_schema(schema)
+        for schema in (self.input_schema, self.output_schema):
+            names = self.schemas[schema].managed
+            if names and schema is not state_schema:
+                raise GraphValidationError(
+                    f"Invalid managed channels detected in {schema.__name__}: {', '.join(names)}. Managed channels are "
+                    "not permitted in Input/Output schema."
+                )
+
+    def add_schema(self, type: Any) -> Schema:
+        """Take the keys of a schema into the state.
+
+        Raises:
+            GraphValidationError: a key exists with another reducer.
+        """
+        if type in self.schemas:
+            return self.schemas[type]
+        schema = self.schemas[type] = Schema(type)
+        register_schema_types(type)
+        self.managed.update(schema.managed)
+        for key, channel in schema.channels.items():
+            known = self.channels.get(key)
+            if known is None or _is_plain(known):
+                self.channels[key] = channel
+            elif not _is_plain(channel) and known != channel:
+                raise GraphValidationError(f"Channel '{key}' already exists with a different type.")
+        return schema
+
+    def add_node(
+        self,
+        node: str | Callable[..., Any] | Any,
+        action: Callable[..., Any] | Any | None = None,
+        *,
+        defer: bool = False,
+        metadata: dict[str, Any] | None = None,
+        input_schema: type[Any] | None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy | None = None,
+        error_handler: Callable[..., Any] | None = None,
+        destinations: Mapping[str, str] | Sequence[str] | None = None,
+        timeout: Any = None,
+    ) -> Self:
+        """Add a node.
+
+        Args:
+            node: the node's name, or the action, whose name is then taken.
+            action: a function or coroutine function of the state, a compiled graph, an entrypoint, or any object with
+                `invoke` and `ainvoke`. Parameters named `config`, `writer`, `store`, `runtime` are filled in.
+            defer: run it only when no other node is due.
+            metadata: shown in drawings and streams.
+            input_schema: what the node reads, when it is not the whole state; by default the annotation of its first
+                parameter, if that is a state class.
+            retry_policy: one or several; the first that matches an error decides.
+            cache_policy: keep its result for the same input (needs `compile(cache=...)`).
+            error_handler: runs in its place when it has failed for good.
+            destinations: where its commands may go, for drawings and checks.
+            timeout: seconds (or timedelta, or `TimeoutPolicy`) that one attempt may take.
+
+        Raises:
+            GraphValidationError: the name is taken, reserved or not allowed, or the action is missing.
+        """
+        if not isinstance(node, str):
+            action, node = node, Action(node).name
+        if action is None:
+            raise GraphValidationError(f"add_node('{node}') needs an action: add_node('{node}', function).")
+        self._check_name(node)
+        found = Action(action)
+        schema = input_schema or _first_parameter_type(action) or self.state_schema
+        self.add_schema(schema)
+        register_schema_types(action)
+        self.nodes[node] = NodeDef(
+            name=node,
+            action=found,
+            schema=schema,
+            defer=defer,
+            metadata=metadata,
+            retry=() if retry_policy is None else (retry_policy,) if isinstance(retry_policy, RetryPolicy) else tuple(retry_policy),
+            cache=cache_policy,
+            error_handler=None if error_handler is None else Action(error_handler),
+            ends=_destinations(destinations, action),
+            timeout=TimeoutPolicy.of(timeout),
+        )
+        return self
+
+    def _check_name(self, name: str) -> None:
+        if name in RESERVED:
+            raise GraphValidationError(f"Node `{name}` is reserved.")
+        if name in self.nodes:
+            raise GraphValidationError(f"Node `{name}` already present.")
+        for sign in (NS_SEP, NS_END):
+            if sign in name:
+                raise GraphValidationError(f"'{sign}' is a reserved character and is not allowed in the node names.")
+        self._note_change("a node")
+
+    def _note_change(self, what: str) -> None:
+        if self.compiled:
+            log.warning("Adding %s to a graph that has already been compiled: the compiled graph does not change.", what)
+
+    def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
+        """Run a node after another one has run; or, with a list, after all of the list have (a join).
+
+        Raises:
+            GraphValidationError: `END` as start, or `START` as end.
+        """
+        self._note_change("an edge")
+        starts = (start_key,) if isinstance(start_key, str) else tuple(start_key)
+        if not starts:
+            raise GraphValidationError(f"add_edge([], '{end_key}'): a join needs at least one node to wait for.")
+        if END in starts:
+            raise GraphValidationError("END cannot be a start node")
+        if end_key == START:
+            raise GraphValidationError("START cannot be an end node")
+        if isinstance(start_key, str):
+            self.edges.add((start_key, end_key))
+            return self
+        for start in starts:
+            if start not in self.nodes:
+                raise GraphValidationError(f"Need to add_node `{start}` first." + did_you_mean(start, self.nodes))
+        self.waiting_edges.add((starts, end_key))
+        return self
+
+    def add_conditional_edges(
+        self,
+        source: str,
+        path: Callable[..., Any] | Any,
+        path_map: Mapping[Any, str] | Sequence[str] | None = None,
+    ) -> Self:
+        """Decide after a node where to go on.
+
+        Args:
+            source: the node, or `START`.
+            path: function of the state (with this node's updates, without those of its siblings) that returns node
+                names, `END`, `Send` packets, or a list of them.
+            path_map: what the function's results mean, or the list of possible ones; by default the `Literal` of its
+                return annotation, else every node.
+
+        Raises:
+            GraphValidationError: the node has a branch of this name.
+        """
+        self._note_change("an edge")
+        action = Action(path)
+        branches = self.branches.setdefault(source, {})
+        name = action.name
+        if name in branches and name == "<lambda>":
+            name = f"<lambda>{len(branches)}"
+        if name in branches:
+            raise GraphValidationError(f"Branch with name `{name}` already exists for node `{source}`")
+        ends = _literals(path, "return") if path_map is None else path_map
+        if ends is not None and not isinstance(ends, Mapping):
+            ends = {end: end for end in ends}
+        branches[name] = BranchDef(name, action, dict(ends) if ends is not None else None)
+        return self
+
+    def add_sequence(self, nodes: Sequence[Callable[..., Any] | tuple[str, Any]]) -> Self:
+        """Add nodes that run one after the other; START is not connected.
+
+        Raises:
+            GraphValidationError: the sequence is empty.
+        """
+        if not nodes:
+            raise GraphValidationError("Sequence requires at least one node.")
+        previous: str | None = None
+        for item in nodes:
+            name, action = item if isinstance(item, tuple) else (Action(item).name, item)
+            self.add_node(name, action)
+            if previous is not None:
+                self.add_edge(previous, name)
+            previous = name
+        return self
+
+    def set_entry_point(self, key: str) -> Self:
+        """Start with a node: `add_edge(START, key)`."""
+        return self.add_edge(START, key)
+
+    def set_finish_point(self, key: str) -> Self:
+        """End after a node: `add_edge(key, END)`."""
+        return self.add_edge(key, END)
+
+    def set_conditional_entry_point(
+        self, path: Callable[..., Any], path_map: Mapping[Any, str] | Sequence[str] | None = None
+    ) -> Self:
+        """Decide from the input where to start: `add_conditional_edges(START, path, path_map)`."""
+        return self.add_conditional_edges(START, path, path_map)
+
+    def validate(self, interrupt: Sequence[str] = ()) -> Self:
+        """Check that the graph can work.
+
+        Raises:
+            GraphValidationError: an edge, a branch or a breakpoint names what does not exist, or nothing is reachable.
+        """
+        from twinstep.graph.topology import check  # networkx is loaded when a graph is compiled
+
+        for finding in check(self, interrupt):
+            warnings.warn(finding, stacklevel=3)
+        return self
+
+    def compile(
+        self,
+        checkpointer: Journal | bool | None = None,
+        *,
+        cache: Any = None,
+        store: Any = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        debug: bool = False,
+        name: str | None = None,
+        on_mismatch: Mismatch = "error",
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
+        """Check the graph and make it runnable.
+
+        Args:
+            checkpointer: where threads are kept; see `Pregel` for True and False.
+            cache: results of nodes that have a `cache_policy`.
+            store: long-term memory, shared by all threads.
+            interrupt_before, interrupt_after: stop before or after these nodes (`"*"`: every node).
+            debug: print every update.
+            name: name of the graph.
+            on_mismatch: what a resumed run does when it makes other calls than were recorded.
+
+        Raises:
+            GraphValidationError: the graph cannot work.
+        """
+        from twinstep.graph.compile import compile_spec
+
+        before = _breakpoints(interrupt_before)
+        after = _breakpoints(interrupt_after)
+        self.validate([name for name in (*before, *after) if name != "*"])
+        spec = compile_spec(self, name or "LangGraph", before, after)
+        graph: CompiledStateGraph[StateT, ContextT, InputT, OutputT] = CompiledStateGraph(
+            spec,
+            checkpointer=checkpointer,
+            store=store,
+            cache=cache,
+            context_schema=self.context_schema,
+            on_mismatch=on_mismatch,
+        )
+        graph.builder = self
+        self.compiled = True
+        return graph
+
+
+def _is_plain(channel: AnyChannel) -> bool:
+    return type(channel).__name__ == "LastValue"
+
+
+def _breakpoints(names: All | Sequence[str] | None) -> tuple[str, ...]:
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+
+def _annotation(fn: Any, name: str | None) -> Any:
+    """Return the annotation of a function's result (`"return"`) or of its first parameter (None)."""
+    from typing import get_type_hints
+
+    code = fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)
+    try:
+        hints = get_type_hints(code, include_extras=True)
+        if name is None:
+            first = next(iter(inspect.signature(fn).parameters.values()), None)
+            return hints.get(first.name) if first is not None else None
+        return hints.get(name)
+    except Exception:  # annotations are optional; one that cannot be resolved says nothing
+        return None
+
+
+def _first_parameter_type(fn: Any) -> Any:
+    """Return the state class that a node's first parameter is annotated with, if it is one."""
+    from twinstep.graph.schema import hints_of
+
+    annotation = _annotation(fn, None)
+    try:
+        return annotation if inspect.isclass(annotation) and hints_of(annotation) else None
+    except Exception:
+        return None
+
+
+def _literals(fn: Any, name: str) -> list[str] | None:
+    annotation = _annotation(fn, name)
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else None
+
+
+def _destinations(given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
+    """Return where a node's commands may go: as given, or as annotated by `-> Command[Literal[...]]`."""
+    if given is not None:
+        return dict(given) if isinstance(given, Mapping) else {name: "" for name in given}
+    annotation = _annotation(action, "return")
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is Command:
+            inner = get_args(part)[0]
+            if get_origin(inner) is Literal:
+                return {name: "" for name in get_args(inner)}
+    return None

@@ -1,0 +1,126 @@
+"""User code as the engine calls it: a callable, its colour, and what it wants injected."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import FunctionType, MethodType
+from typing import Any
+
+from twinstep.errors import GraphValidationError
+from twinstep.scope import Scope
+
+INJECTABLE: dict[str, Callable[[Any], Any]] = {
+    "config": lambda scope: scope.config(),
+    "writer": lambda scope: scope.write,
+    "store": lambda scope: scope.run.store,
+    "previous": lambda scope: scope.previous(),
+    "runtime": lambda scope: scope.runtime(),
+    "error": lambda scope: scope.failure,
+}
+"""What a parameter of this name receives, whatever its annotation."""
+
+
+class Action:
+    """A callable that was looked at once.
+
+    Args:
+        fn: function, coroutine function, method, partial, or callable object; or an object with `invoke` and
+            `ainvoke` (a compiled graph, an entrypoint, any runnable), which is called with `(input, config)`.
+        taken: number of leading parameters that the caller fills and that are never injected.
+
+    Attributes:
+        name: the name of the code.
+        is_async: whether it must be awaited.
+        is_generator: whether it yields; the last value it yields is then its result.
+        inject: the injected parameters, with their position (None: keyword only).
+    """
+
+    __slots__ = ("fn", "inject", "is_async", "is_generator", "is_runnable", "name")
+
+    def __init__(self, fn: Any, *, taken: int = 1) -> None:
+        self.fn = fn
+        self.is_runnable = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
+        if not callable(fn) and not self.is_runnable:
+            raise GraphValidationError(f"Expected a function, a callable object or a runnable, got {type(fn).__name__}.")
+        self.name = name_of(fn)
+        self.is_generator = False
+        if self.is_runnable:
+            self.is_async = False
+            # our own graphs find the run they are nested in by themselves; a stranger has to be told
+            self.inject: dict[str, int | None] = {} if hasattr(fn, "spec") else {"config": None}
+            return
+        code = unwrap(fn)
+        if not inspect.isroutine(code):
+            code = unwrap(getattr(code, "__call__", code))
+        self.inject = _injected(fn, taken)
+        self.is_async = inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
+        self.is_generator = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+        if inspect.isgeneratorfunction(code):
+            self.fn = functools.partial(_last, fn)
+        elif self.is_generator:
+            self.fn = functools.partial(_alast, fn)
+
+    def kwargs(self, scope: Scope) -> dict[str, Any]:
+        """Return the injected arguments for a call in which all of them are free."""
+        return {name: INJECTABLE[name](scope) for name in self.inject}
+
+    def fill(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return `kwargs` with the injected arguments that the caller has not given."""
+        given = len(args)
+        extra = {
+            name: INJECTABLE[name](scope)
+            for name, position in self.inject.items()
+            if name not in kwargs and (position is None or position >= given)
+        }
+        return {**kwargs, **extra} if extra else kwargs
+
+
+def _last(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a generator function to its end and return the last value it yields."""
+    value = None
+    for value in fn(*args, **kwargs):
+        pass
+    return value
+
+
+async def _alast(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run an asynchronous generator function to its end and return the last value it yields."""
+    value = None
+    async for value in fn(*args, **kwargs):
+        pass
+    return value
+
+
+def unwrap(fn: Any) -> Any:
+    """Return the function behind partials and bound methods, where the colour and the code are."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn.__func__ if isinstance(fn, MethodType) else fn
+
+
+def name_of(fn: Any) -> str:
+    """Return the name a user would give to a callable."""
+    name = getattr(fn, "name", None) if not isinstance(fn, FunctionType) else None
+    if isinstance(name, str) and name:
+        return name
+    if isinstance(fn, functools.partial):
+        return name_of(fn.func)
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def _injected(fn: Any, taken: int) -> dict[str, int | None]:
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):  # some builtins have no signature; they want nothing injected
+        return {}
+    found: dict[str, int | None] = {}
+    for position, p in enumerate(parameters):
+        if p.name not in INJECTABLE:
+            continue
+        if p.kind is p.KEYWORD_ONLY:
+            found[p.name] = None
+        elif p.kind is p.POSITIONAL_OR_KEYWORD and position >= taken:
+            found[p.name] = position
+    return found

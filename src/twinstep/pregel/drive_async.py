@@ -1,0 +1,392 @@
+"""The asynchronous driver: does what programs ask for, on an event loop; synchronous code runs in worker threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from types import CoroutineType
+from typing import Any
+
+from twinstep.errors import NodeCancelledError
+from twinstep.pregel.deadline import give_up, remaining
+from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store
+from twinstep.pregel.execute import run_call, run_node
+from twinstep.pregel.futures import take_back
+from twinstep.pregel.run import Run
+from twinstep.pregel.task import CallTask, NodeTask, Task
+from twinstep.stream import Listener
+
+
+async def settle(program: Program[Any]) -> Any:
+    """Run a program to its end."""
+    send: Callable[[Any], Any] = program.send
+    value: Any = None
+    while True:
+        try:
+            effect = send(value)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            value = await PERFORM[type(effect)](effect)
+            send = program.send
+        except BaseException as error:
+            value, send = error, program.throw
+
+
+async def drive(program: Program[Any], result: list[Any], listener: Listener) -> AsyncGenerator[Any]:
+    """Run a program, yield the chunks of a listener as they come, and put the program's result into a list."""
+    send: Callable[[Any], Any] = program.send
+    value: Any = None
+    live = listener.live
+    try:
+        while True:
+            try:
+                effect = send(value)
+            except StopIteration as stop:
+                result.append(stop.value)
+                break
+            while listener.chunks:
+                yield listener.chunks.popleft()
+            try:
+                if live and type(effect) is RunTasks:
+                    async for chunk in _run_live(effect.tasks, listener):
+                        yield chunk
+                    value = None
+                else:
+                    value = await PERFORM[type(effect)](effect)
+                send = program.send
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                value, send = error, program.throw
+            while listener.chunks:
+                yield listener.chunks.popleft()
+    finally:
+        program.close()
+    while listener.chunks:
+        yield listener.chunks.popleft()
+
+
+@contextmanager
+def nested(run: Run) -> Iterator[None]:
+    """Enter a run on this event loop; one nested in a task works in the slot of that task."""
+    root, parent = run.root, run.parent
+    if parent is None:
+        root.loop = asyncio.get_running_loop()
+        root.gate = Gate(root.limit) if root.limit else None
+    elif root.gate is not None and not parent.lent:
+        parent.lent = True
+        root.gate.leave()
+    try:
+        yield
+    finally:
+        if parent is not None:
+            take_back_gate(parent)
+
+
+# ---------------------------------------------------------------------- tasks of a superstep
+
+
+class Batch:
+    """Tasks of one superstep as asyncio tasks; the first failure cancels the others."""
+
+    def __init__(self, tasks: Sequence[NodeTask], finished: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._finished = finished
+        self._left = len(tasks)
+        self._running = {self._loop.create_task(_in_slot(task, run_node(task))): task for task in tasks}
+        for running in self._running:
+            running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[Any]) -> None:
+        task = self._running[running]
+        self._left -= 1
+        if not running.cancelled() and running.exception() is not None:
+            task.error = running.exception()
+        if self._left == 0:
+            self._finished()
+        elif task.error is not None:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel what has not ended; what was cancelled has no error of its own."""
+        for running in self._running:
+            running.cancel()
+
+    async def wait(self) -> None:
+        """Wait until all tasks have ended."""
+        await asyncio.wait(self._running)
+        failed = any(isinstance(task.error, Exception) for task in self._running.values())
+        for task in self._running.values():
+            if failed and isinstance(task.error, asyncio.CancelledError):
+                task.error = None
+
+    async def abandon(self) -> None:
+        """Cancel everything and wait for the end."""
+        self.cancel()
+        await self.wait()
+
+
+async def _in_slot(task: Task, program: Program[Any]) -> Any:
+    """Run a task's program while holding one of the run's slots, if their number is limited."""
+    gate = task.run.root.gate
+    if gate is None:
+        return await settle(program)
+    await gate.enter()
+    try:
+        return await settle(program)
+    finally:
+        if task.lent:
+            task.lent = False
+        else:
+            gate.leave()
+
+
+class Gate:
+    """The slots of a run on an event loop; the rule is that of `workers.Slots`."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def enter(self) -> None:
+        """Wait for a slot."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give a slot to the next that waits, or back."""
+        self._free += 1
+        while self._free > 0 and self._waiting:
+            turn = self._waiting.pop(0)
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)
+
+    def take(self) -> None:
+        """Take a slot without waiting; while more are taken than there are, nobody enters."""
+        self._free -= 1
+
+
+async def _run_tasks(effect: RunTasks) -> None:
+    """Run tasks without anybody watching; one alone runs in place."""
+    if len(effect.tasks) == 1:
+        await _in_slot(effect.tasks[0], run_node(effect.tasks[0]))
+        return
+    finished = asyncio.Event()
+    batch = Batch(effect.tasks, finished.set)
+    try:
+        await finished.wait()
+    except BaseException:
+        await batch.abandon()
+        raise
+    await batch.wait()
+
+
+async def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> AsyncGenerator[Any]:
+    """Run tasks and hand the consumer what they tell while they work."""
+    loop, signal = asyncio.get_running_loop(), asyncio.Event()
+    finished = False
+
+    def finish() -> None:
+        nonlocal finished
+        finished = True
+        signal.set()
+
+    def wake() -> None:
+        if asyncio._get_running_loop() is loop:
+            signal.set()
+        else:  # told by synchronous code in a thread
+            loop.call_soon_threadsafe(signal.set)
+
+    listener.wake = wake
+    batch = Batch(tasks, finish)
+    try:
+        while not finished:
+            await signal.wait()
+            signal.clear()
+            while listener.chunks:
+                yield listener.chunks.popleft()
+        await batch.wait()
+    finally:
+        listener.wake = None
+        if not finished:
+            await batch.abandon()
+
+
+class AsyncFuture(asyncio.Task[Any]):
+    """A task call made by code on an event loop."""
+
+    def __init__(self, task: CallTask, caller: Task, loop: asyncio.AbstractEventLoop) -> None:
+        gate = caller.run.root.gate
+        if gate is not None and not caller.lent:
+            caller.lent = True
+            gate.leave()
+        self._caller = caller
+        super().__init__(_in_slot(task, run_call(task)), loop=loop)
+
+    @property
+    def observed(self) -> bool:
+        """Whether somebody has seen the outcome."""
+        return not self._log_traceback  # type: ignore[attr-defined]  # set by asyncio until an error is retrieved
+
+    def result(self) -> Any:
+        """Return the result of a task that has ended.
+
+        Raises:
+            InvalidStateError: it has not; asynchronous code has to await it.
+        """
+        if not self.done():
+            raise asyncio.InvalidStateError("This task has not ended: in asynchronous code write `await task(...)`.")
+        take_back_gate(self._caller)
+        return super().result()
+
+
+def take_back_gate(task: Task) -> None:
+    """Take the slot back that a task had lent."""
+    gate = task.run.root.gate
+    if gate is not None and task.lent:
+        task.lent = False
+        gate.take()
+
+
+# ---------------------------------------------------------------------- effects
+
+
+async def _call(effect: Call) -> Any:
+    if effect.timeout is not None:
+        return await _timed_call(effect)
+    action = effect.action
+    if action.is_runnable:
+        coroutine = action.fn.ainvoke(*effect.args, **effect.kwargs)
+    elif action.is_async:
+        coroutine = action.fn(*effect.args, **effect.kwargs)
+    elif effect.inline:
+        return action.fn(*effect.args, **effect.kwargs)
+    else:
+        result = await in_thread(effect.task, lambda: action.fn(*effect.args, **effect.kwargs))
+        if type(result) is not CoroutineType:
+            return result
+        coroutine = result
+    try:
+        return await coroutine
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            effect.task.fenced = True
+            raise
+        raise NodeCancelledError(effect.task.name) from error
+
+
+async def in_thread(task: Task, fn: Callable[[], Any]) -> Any:
+    """Run synchronous code of a task in a worker thread.
+
+    When the waiting is cancelled the thread goes on, but the engine ignores what it still does.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def tell(setter: Callable[[Any], None], value: Any) -> None:
+        if not outcome.done():
+            setter(value)
+
+    def work() -> None:
+        try:
+            value, setter = context.run(fn), outcome.set_result
+        except BaseException as error:
+            value, setter = error, outcome.set_exception
+        take_back(task)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, setter, value)
+
+    task.run.root.workers().start(work)
+    try:
+        return await outcome
+    except asyncio.CancelledError:
+        task.fenced = True
+        raise
+
+
+async def _timed_call(effect: Call) -> Any:
+    """Run code until its time is over; then it is cancelled, or ignored where it cannot be."""
+    assert effect.timeout is not None
+    untimed = Call(effect.action, effect.args, effect.kwargs, effect.task)
+    running = asyncio.get_running_loop().create_task(_call(untimed))
+    try:
+        while True:
+            wait = remaining(effect.task, effect.timeout)
+            if wait <= 0:
+                raise give_up(effect.task, effect.timeout)
+            done, _ = await asyncio.wait({running}, timeout=wait)
+            if done:
+                return running.result()
+    finally:
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def _join(effect: Join) -> list[BaseException]:
+    unseen = [future for future in effect.futures if not (future.done() and future.observed)]
+    if effect.cancel:
+        for future in unseen:
+            future.cancel()
+    waiting = [future for future in unseen if not future.done()]
+    if waiting:
+        await asyncio.wait(waiting)
+    errors = []
+    for future in unseen:
+        take_back_gate(future._caller)
+        if not future.cancelled() and not future.observed:
+            errors.append(future.exception())
+    return errors
+
+
+async def _load(effect: Load) -> Any:
+    return await effect.saver.aload(effect.thread_id, effect.ns, effect.checkpoint_id)
+
+
+async def _history(effect: History) -> Any:
+    return await effect.saver.acheckpoints(effect.thread_id, effect.ns, before=effect.before, limit=effect.limit)
+
+
+async def _cache_get(effect: CacheGet) -> tuple[Any] | None:
+    found = await effect.cache.aget([effect.key])
+    return (found[effect.key],) if effect.key in found else None
+
+
+def _store(effect: Store) -> Coroutine[Any, Any, None]:
+    return effect.saver.acommit(effect.commit)
+
+
+def _sleep(effect: Sleep) -> Coroutine[Any, Any, None]:
+    return asyncio.sleep(effect.seconds)
+
+
+def _cache_put(effect: CachePut) -> Any:
+    return effect.cache.aset({effect.key: (effect.value, effect.ttl)})
+
+
+PERFORM: dict[type, Callable[[Any], Awaitable[Any]]] = {
+    Call: _call,
+    RunTasks: _run_tasks,
+    Join: _join,
+    Sleep: _sleep,
+    Load: _load,
+    Store: _store,
+    History: _history,
+    CacheGet: _cache_get,
+    CachePut: _cache_put,
+}

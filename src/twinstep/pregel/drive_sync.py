@@ -1,0 +1,248 @@
+"""The synchronous driver: does what programs ask for, in the caller's thread and in worker threads."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from threading import Lock
+from types import CoroutineType
+from typing import Any
+
+from twinstep.pregel.deadline import give_up, remaining
+from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store
+from twinstep.pregel.execute import run_node
+from twinstep.pregel.futures import take_back
+from twinstep.pregel.task import NodeTask
+from twinstep.pregel.workers import THREADS
+from twinstep.stream import Listener
+
+
+def settle(program: Program[Any]) -> Any:
+    """Run a program to its end in this thread."""
+    send: Callable[[Any], Any] = program.send
+    value: Any = None
+    while True:
+        try:
+            effect = send(value)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            value = PERFORM[type(effect)](effect)
+            send = program.send
+        except BaseException as error:
+            value, send = error, program.throw
+
+
+def drive(program: Program[Any], listener: Listener) -> Generator[Any, None, Any]:
+    """Run a program, yield the chunks of a listener as they come, and return the program's result."""
+    send: Callable[[Any], Any] = program.send
+    value: Any = None
+    live = listener.live
+    try:
+        while True:
+            try:
+                effect = send(value)
+            except StopIteration as stop:
+                yield from drain(listener)
+                return stop.value
+            if listener.chunks:
+                yield from drain(listener)
+            try:
+                if live and type(effect) is RunTasks:
+                    yield from _run_live(effect.tasks, listener)
+                    value = None
+                else:
+                    value = PERFORM[type(effect)](effect)
+                send = program.send
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                if listener.chunks:
+                    yield from drain(listener)
+                value, send = error, program.throw
+    finally:
+        program.close()
+
+
+def drain(listener: Listener) -> Generator[Any]:
+    """Yield the chunks that wait."""
+    chunks = listener.chunks
+    while chunks:
+        yield chunks.popleft()
+
+
+# ---------------------------------------------------------------------- tasks of a superstep
+
+
+class Batch:
+    """Tasks of one superstep, taken by whichever thread is free; each thread that takes one calls the next thread."""
+
+    def __init__(self, tasks: Sequence[NodeTask], finished: Callable[[], object]) -> None:
+        self._tasks = deque(tasks)
+        self._left = len(tasks)
+        self._finished = finished
+        self._lock = Lock()
+        self._slots = tasks[0].run.root.workers()
+        self._context = copy_context()
+        self._stopped = False
+
+    def work(self) -> None:
+        """Run tasks until there are none left to begin."""
+        tasks = self._tasks
+        while True:
+            try:
+                task = tasks.popleft()
+            except IndexError:
+                return
+            if tasks:
+                self._slots.start(self._help)
+            if not self._stopped:
+                self._context.copy().run(settle, run_node(task))
+                take_back(task)
+                if task.error is not None:
+                    self._stopped = True
+            self._done(1)
+
+    def _help(self) -> None:
+        if self._tasks:
+            self.work()
+
+    def _done(self, n: int) -> None:
+        with self._lock:
+            self._left -= n
+            last = self._left == 0
+        if last:
+            self._finished()
+
+    def stop(self) -> None:
+        """Begin no further task."""
+        self._stopped = True
+
+
+def _run_tasks(effect: RunTasks) -> None:
+    """Run tasks without anybody watching: this thread works too."""
+    tasks = effect.tasks
+    if len(tasks) == 1:
+        copy_context().run(settle, run_node(tasks[0]))
+        take_back(tasks[0])
+        return
+    gate = Lock()
+    gate.acquire()
+    batch = Batch(tasks, gate.release)
+    try:
+        batch.work()
+    except BaseException:
+        batch.stop()
+        raise
+    gate.acquire()
+
+
+def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> Generator[Any]:
+    """Run tasks in worker threads while this one hands the consumer what they tell."""
+    signals: SimpleQueue[bool] = SimpleQueue()
+    batch = Batch(tasks, lambda: signals.put(True))
+    slots = tasks[0].run.root.workers()
+    listener.wake = lambda: signals.put(False)
+    slots.release()
+    finished = False
+    try:
+        slots.start(batch.work)
+        while not finished:
+            finished = signals.get()
+            yield from drain(listener)
+    finally:
+        batch.stop()
+        while not finished:
+            finished = signals.get()
+        listener.wake = None
+        slots.take()
+
+
+# ---------------------------------------------------------------------- effects
+
+
+def _call(effect: Call) -> Any:
+    if effect.timeout is not None:
+        return _timed_call(effect)
+    action = effect.action
+    if action.is_async:
+        return _await(effect, action.fn(*effect.args, **effect.kwargs))
+    fn = action.fn.invoke if action.is_runnable else action.fn
+    result = fn(*effect.args, **effect.kwargs)
+    return _await(effect, result) if type(result) is CoroutineType else result
+
+
+def _await(effect: Call, coroutine: Any) -> Any:
+    from twinstep.pregel.portal import run_coroutine
+
+    future = run_coroutine(coroutine, effect.task.run.root.loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _timed_call(effect: Call) -> Any:
+    """Run code in a thread and stop waiting when its time is over; what it does later is ignored."""
+    assert effect.timeout is not None
+    policy, outcome = effect.timeout, SimpleQueue[tuple[bool, Any]]()
+    untimed = Call(effect.action, effect.args, effect.kwargs, effect.task)
+    context = copy_context()
+
+    def work() -> None:
+        try:
+            outcome.put((True, context.run(_call, untimed)))
+        except BaseException as error:
+            outcome.put((False, error))
+
+    THREADS.start(work)
+    while True:
+        wait = remaining(effect.task, policy)
+        if wait <= 0:
+            raise give_up(effect.task, policy)
+        try:
+            ok, value = outcome.get(timeout=wait)
+        except Empty:  # look again: there may have been a sign of life
+            continue
+        if ok:
+            return value
+        raise value
+
+
+def _join(effect: Join) -> list[BaseException]:
+    errors = []
+    for future in effect.futures:
+        if effect.cancel:
+            future.cancel()
+        error = future.wait()
+        if error is not None:
+            errors.append(error)
+    return errors
+
+
+def _cache_put(effect: CachePut) -> None:
+    effect.cache.set({effect.key: (effect.value, effect.ttl)})
+
+
+def _cache_get(effect: CacheGet) -> tuple[Any] | None:
+    found = effect.cache.get([effect.key])
+    return (found[effect.key],) if effect.key in found else None
+
+
+PERFORM: dict[type, Callable[[Any], Any]] = {
+    Call: _call,
+    RunTasks: _run_tasks,
+    Join: _join,
+    Sleep: lambda effect: time.sleep(effect.seconds),
+    Load: lambda effect: effect.saver.load(effect.thread_id, effect.ns, effect.checkpoint_id),
+    Store: lambda effect: effect.saver.commit(effect.commit),
+    History: lambda effect: effect.saver.checkpoints(
+        effect.thread_id, effect.ns, before=effect.before, limit=effect.limit
+    ),
+    CacheGet: _cache_get,
+    CachePut: _cache_put,
+}

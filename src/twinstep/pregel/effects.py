@@ -1,0 +1,136 @@
+"""The effects: the closed alphabet in which programs ask a driver to do something in the world.
+
+A program is a generator that yields effects and is sent their results; it performs no I/O, reads no clock and never
+waits. `drive_sync` and `drive_async` are the two interpreters. The helpers at the end give programs exact types:
+`loaded = yield from load(...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twinstep.checkpoint.base import Journal
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded
+from twinstep.pregel.action import Action
+from twinstep.types import TimeoutPolicy
+
+if TYPE_CHECKING:
+    from twinstep.pregel.task import Task
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Call:
+    """Run user code of a task and return its result.
+
+    `timeout` limits it; `inline` tells that it is quick, so that an event loop runs it in place also when it is
+    synchronous.
+    """
+
+    action: Action
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    task: Task
+    timeout: TimeoutPolicy | None = None
+    inline: bool = False
+
+
+@dataclass(slots=True)
+class RunTasks:
+    """Run the tasks of a superstep, in parallel where there are several; their outcomes are set on them.
+
+    When one fails, those that have not begun are left out and those that can be cancelled are.
+    """
+
+    tasks: Sequence[Task]
+
+
+@dataclass(slots=True)
+class Join:
+    """Wait for the tasks that a task has started and not waited for.
+
+    Returns the errors that nobody has seen. `cancel`: give up those that have not begun, or can be cancelled.
+    """
+
+    futures: Sequence[Any]
+    cancel: bool
+
+
+@dataclass(slots=True)
+class Sleep:
+    """Wait a number of seconds."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Load:
+    """Read a checkpoint."""
+
+    saver: Journal
+    thread_id: str
+    ns: str
+    checkpoint_id: str | None
+
+
+@dataclass(slots=True)
+class Store:
+    """Store one transaction."""
+
+    saver: Journal
+    commit: Commit
+
+
+@dataclass(slots=True)
+class History:
+    """Read the rows of a namespace, newest first."""
+
+    saver: Journal
+    thread_id: str
+    ns: str
+    before: str | None
+    limit: int | None
+
+
+@dataclass(slots=True)
+class CacheGet:
+    """Read one value from a cache; None when it is not there, else a 1-tuple."""
+
+    cache: Any
+    key: tuple[tuple[str, ...], str]
+
+
+@dataclass(slots=True)
+class CachePut:
+    """Keep one value in a cache for `ttl` seconds."""
+
+    cache: Any
+    key: tuple[tuple[str, ...], str]
+    value: Any
+    ttl: float | None
+
+
+Effect = Call | RunTasks | Join | Sleep | Load | Store | History | CacheGet | CachePut
+Program = Generator[Effect, Any, T]
+
+
+def load(saver: Journal, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Program[Loaded]:
+    """Read a checkpoint and what belongs to it."""
+    loaded: Loaded = yield Load(saver, thread_id, ns, checkpoint_id)
+    return loaded
+
+
+def store(saver: Journal, commit: Commit) -> Program[None]:
+    """Store one transaction."""
+    yield Store(saver, commit)
+
+
+def history(
+    saver: Journal, thread_id: str, ns: str, before: str | None = None, limit: int | None = None
+) -> Program[Sequence[CheckpointRow]]:
+    """Read rows of a namespace, newest first."""
+    rows: Sequence[CheckpointRow] = yield History(saver, thread_id, ns, before, limit)
+    return rows

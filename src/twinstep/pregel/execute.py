@@ -1,0 +1,301 @@
+"""How one task runs: attempts, cache, record, events. Programs, the same for every driver."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from twinstep.checkpoint.format import Record, encode_record
+from twinstep.checkpoint.rows import Commit, RecordRow
+from twinstep.errors import GraphBubbleUp, GraphInterrupt, NodeError, NonDeterminismError, ParentCommand
+from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, store
+from twinstep.pregel.questions import INVALID_ANSWER
+from twinstep.pregel.run import Run
+from twinstep.pregel.spec import PASS, NodeSpec
+from twinstep.pregel.task import CallTask, NodeTask, Task
+from twinstep.scope import SCOPE
+from twinstep.stream.events import Write
+from twinstep.ids import question_id
+from twinstep.types import Interrupt, RetryPolicy
+
+QUESTIONS = "questions:"
+"""Begins the id of the record of a task's questions."""
+
+
+def attempts(task: Task) -> Program[Any]:
+    """Run a task's code until it succeeds or no policy retries its failure; return its result."""
+    action = task.action
+    while True:
+        task.begin()
+        try:
+            kwargs = action.fill(task, task.args, task.kwargs) if action.inject else task.kwargs
+            result = yield Call(action, task.args, kwargs, task, task.timeout)
+            if task.pending:
+                yield from _join(task)
+            return result
+        except Exception as error:
+            if task.pending:
+                yield Join(task.pending, cancel=True)
+            delay = retry_delay(task.retry, error, task.attempt)
+            if delay is None:
+                raise
+            task.run.release(error)
+            if not task.first:
+                task.first = time.time()
+            if delay > 0:
+                yield Sleep(delay)
+        except GeneratorExit:
+            raise
+        except BaseException as signal:
+            errors = (yield Join(task.pending, cancel=False)) if task.pending else ()
+            raise _questions(task, [signal, *errors]) or signal from None
+
+
+def _join(task: Task) -> Program[None]:
+    """Wait for the tasks nobody has waited for; their failure is the failure of the task that started them."""
+    errors = yield Join(task.pending or (), cancel=False)
+    if errors:
+        raise _questions(task, errors) or errors[0]
+
+
+def _questions(task: Task, errors: Sequence[BaseException]) -> GraphInterrupt | None:
+    """Return one signal with all questions among errors (also those inside exception groups), if there are any."""
+    found: dict[str, Interrupt] = {}
+    for error in errors:
+        group = error.subgroup(GraphInterrupt) if isinstance(error, BaseExceptionGroup) else None
+        for signal in _leaves(group) if group is not None else [error]:
+            if isinstance(signal, GraphInterrupt):
+                for n, question in enumerate(signal.interrupts):
+                    id = question.id or question_id((*task.path, "raised", n))
+                    task.run.root.origins.setdefault(id, task.id)
+                    found[id] = question if question.id else replace(question, id=id)
+    return GraphInterrupt(tuple(found.values())) if found else None
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    return [leaf for e in group.exceptions for leaf in (_leaves(e) if isinstance(e, BaseExceptionGroup) else [e])]
+
+
+def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: int) -> float | None:
+    """Return the seconds to wait before the next attempt, or None when there is none."""
+    for policy in policies:
+        if policy.matches(error) and INVALID_ANSWER not in "".join(getattr(error, "__notes__", ())):
+            if attempt >= policy.max_attempts:
+                return None
+            delay = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1))
+            return delay * random.uniform(0.5, 1) if policy.jitter else delay
+    return None
+
+
+def cached(task: Task, make: Callable[[], Program[Any]]) -> Program[tuple[Any, bool]]:
+    """Return what a cache holds for a task's arguments, or make it and keep it; the flag tells which."""
+    policy, cache = task.cache, task.run.cache
+    if policy is None or cache is None:
+        return (yield from make()), False
+    from twinstep.cache.key import default_cache_key  # only programs that cache pay for it
+
+    arguments = (policy.key_func or default_cache_key)(*task.args, **task.kwargs)
+    key = (cache_namespace(task.action.fn), arguments if isinstance(arguments, str) else arguments.hex())
+    hit = yield CacheGet(cache, key)
+    if hit is not None:
+        return hit[0], True
+    value = yield from make()
+    yield CachePut(cache, key, value, policy.ttl)
+    return value, False
+
+
+def cache_namespace(fn: Any) -> tuple[str, ...]:
+    """Return where the cached results of a function are kept."""
+    from twinstep.cache.key import function_identity
+
+    return ("twinstep", function_identity(fn))
+
+
+# ---------------------------------------------------------------------- calls of task functions
+
+
+def run_call(task: CallTask) -> Program[Any]:
+    """Run a call of a task function, or return what is on record of it."""
+    SCOPE.set(task)
+    run = task.run
+    digest = run.saver.serde.digest((task.args, task.kwargs)) if run.saver is not None else b""
+    record = run.recall(task.id) if run.records else None
+    if record is not None and record.kind in ("result", "error") and same_call(task, record, digest):
+        if record.kind == "error":
+            run.failures.append((task.id, record.value))
+            raise record.value
+        return record.value
+    task.emit_started()
+    try:
+        result, hit = yield from cached(task, lambda: attempts(task))
+    except GraphInterrupt as signal:
+        yield from keep(task, Record("questions", task.name, digest, with_origins(run, signal)))
+        raise
+    except Exception as error:
+        annotate(task, error)
+        run.failures.append((task.id, error))
+        yield from keep(task, Record("error", task.name, digest, error))
+        task.emit_finished((), error)
+        raise
+    yield from keep(task, Record("result", task.name, digest, result))
+    task.emit_outcome(result, cached=hit)
+    return result
+
+
+def same_call(task: Task, record: Record, digest: bytes) -> bool:
+    """Tell whether a record may stand for a call: its arguments are those that were recorded.
+
+    Raises:
+        NonDeterminismError: they are not, and the run's policy is to stop then.
+    """
+    if record.digest == digest or task.run.mismatch == "accept":
+        return True
+    if task.run.mismatch == "rerun":
+        return False
+    raise NonDeterminismError(
+        f"'{task.name}' (call {task.path[-1]} in '{task.path[-3] if len(task.path) > 3 else task.run.spec.name}') was "
+        f"recorded with other arguments than it is called with now: {task.args!r} {task.kwargs or ''}. On resume the "
+        "code must make the same calls: move what changes (time, random numbers, reads) into a task, or give the call a "
+        "key=.",
+        name=task.name,
+        recorded=record.digest.hex(),
+        actual=(task.args, task.kwargs),
+    )
+
+
+def with_origins(run: Run, signal: GraphInterrupt) -> list[tuple[Any, str]]:
+    """Return the questions of a signal, each with the id of the task that asks it."""
+    return [(question, run.root.origins.get(question.id, "")) for question in signal.interrupts]
+
+
+def annotate(task: Task, error: BaseException) -> None:
+    """Add to an error the name and id of the task it passed through."""
+    error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
+
+
+def keep(task: Task, record: Record) -> Program[None]:
+    """Put an outcome on record, before anybody is told of it."""
+    run = task.run
+    if run.saver is None:
+        if run.memory:
+            run.records[task.id] = record
+        return
+    row = record_row(run, record_id(task, record), record)
+    run.records[row.id] = row
+    if run.durability == "exit":
+        run.unsaved.append(row)
+    else:
+        root = run.root
+        yield from store(run.saver, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=(row,)))
+
+
+def record_id(task: Task, record: Record) -> str:
+    """Return the id of a record: outcomes have the id of their task, questions an id beside it."""
+    return QUESTIONS + task.id if record.kind == "questions" else task.id
+
+
+def record_row(run: Run, id: str, record: Record) -> RecordRow:
+    """Encode a record of the superstep that runs."""
+    assert run.saver is not None
+    return encode_record(run.saver.serde, run.place, (run.checkpoint_id or "", run.id, id), record)
+
+
+# ---------------------------------------------------------------------- nodes
+
+
+def run_node(task: NodeTask) -> Program[None]:
+    """Run a node of a superstep; its outcome is set on the task and, if it is not alone, put on record."""
+    token = SCOPE.set(task)
+    try:
+        if task.run.records and replay_node(task):
+            task.emit_outcome()
+            return
+        task.emit_started()
+        yield from _outcome(task)
+        if not task.solo:
+            if task.run.saver is not None:
+                yield from keep(task, node_record(task))
+            task.emit_outcome()
+    finally:
+        SCOPE.reset(token)
+
+
+def replay_node(task: NodeTask) -> bool:
+    """Take a node's outcome from the record, if it has finished before."""
+    record = task.run.recall(task.id)
+    if record is None or record.kind != "writes":
+        return False
+    task.writes, task.replayed = [tuple(write) for write in record.value], True
+    return True
+
+
+def node_record(task: NodeTask) -> Record:
+    """Return what has to be put on record of a node's outcome."""
+    if task.error is not None:
+        return Record("error", task.name, b"", task.error)
+    if task.interrupts is not None:
+        return Record("questions", task.name, b"", with_origins(task.run, GraphInterrupt(task.interrupts)))
+    return Record("writes", task.name, b"", task.writes)
+
+
+def _outcome(task: NodeTask) -> Program[None]:
+    """Run a node's code and set on the task what came of it."""
+    try:
+        task.writes, task.cached = yield from cached(task, lambda: _writes(task, task.node))
+    except GraphInterrupt as signal:
+        task.interrupts = signal.interrupts
+    except (GraphBubbleUp, GeneratorExit) as signal:
+        if isinstance(signal, GeneratorExit):
+            raise
+        task.error = signal
+    except Exception as error:
+        yield from _handle(task, error)
+    except BaseException as error:  # cancellation, keyboard interrupt: ends the run, noted like any failure
+        task.error = error
+
+
+def _handle(task: NodeTask, error: Exception) -> Program[None]:
+    """Give a failure to the node's error handler, or keep it."""
+    annotate(task, error)
+    handler = task.node.error_handler
+    if handler is None:
+        task.error = error
+        return
+    task.failure = NodeError(task.name, error)
+    task.action, task.retry, task.timeout, task.attempt = handler.action, handler.retry, handler.timeout, 0
+    task.name = handler.name
+    try:
+        task.writes = yield from _writes(task, handler)
+    except GraphInterrupt as signal:
+        task.interrupts = signal.interrupts
+    except Exception as second:
+        annotate(task, second)
+        task.error = second
+
+
+def _writes(task: NodeTask, node: NodeSpec) -> Program[list[Write]]:
+    """Run a node's code and return everything it writes."""
+    try:
+        result = (yield from attempts(task)) if node.action is not PASS else task.args[0]
+    except ParentCommand as signal:  # from a graph nested in this node, addressed to the graph of this node
+        if task.run.spec.functional:
+            raise
+        result = replace(signal.command, graph=None)
+    return (yield from route(task, node, result))
+
+
+def route(task: NodeTask, node: NodeSpec, result: Any) -> Program[list[Write]]:
+    """Return everything that follows from a node's result: its updates, its edges, its choices."""
+    writes = node.writes(result)
+    if node.follow:
+        writes.extend(node.follow)
+    if node.branches:
+        view = task.run.state.preview(writes)
+        for branch in node.branches:
+            path = branch.path
+            chosen = yield Call(path, (branch.read(view),), path.kwargs(task), task, inline=True)
+            writes.extend(branch.route(chosen))
+    return writes

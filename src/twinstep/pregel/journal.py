@@ -1,0 +1,212 @@
+"""From the state of a run to transactions, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twinstep.channels import MISSING, LastValue
+from twinstep.checkpoint.format import (
+    EXTEND,
+    LAST,
+    SAME,
+    SET,
+    SPLICE,
+    UNSET,
+    Change,
+    Checkpoint,
+    Source,
+    TaskWrites,
+    decode_checkpoint,
+    encode_checkpoint,
+    replay,
+)
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
+from twinstep.constants import END, PREVIOUS
+from twinstep.ids import new_id
+from twinstep.pregel.effects import Program, store
+from twinstep.pregel.execute import node_record, record_id, record_row
+from twinstep.pregel.run import Run
+from twinstep.pregel.state import State
+from twinstep.pregel.task import NodeTask
+
+ROW = 64
+"""Bytes that a row costs beside its blob, when it is weighed whether replay has grown too long."""
+SLACK = 8192
+"""Bytes of replay that are never worth a snapshot."""
+
+
+def advance(run: Run) -> None:
+    """Note that a superstep is applied: what follows starts from a checkpoint of its own."""
+    run.before, run.checkpoint_id = run.checkpoint_id, new_id()
+    if run.records:
+        run.records = {}
+    run.failures.clear()
+
+
+def commit_state(
+    run: Run, source: Source, tasks: Sequence[NodeTask] = (), *, status: Status, claim: bool = False
+) -> Program[None]:
+    """Store the state as the next checkpoint of the thread, with the outcomes it follows from.
+
+    In durability `exit` this is put off until the run stops (`commit_end`).
+    """
+    before = run.checkpoint_id
+    forget = [*run.forget, *(task.id for task in tasks if not task.solo and run.saver is not None)]
+    advance(run)
+    if run.saver is None:
+        run.forget.clear()
+        return
+    if run.durability == "exit":
+        run.unsaved.clear()
+        run.forget.clear()
+        if claim:
+            yield from claim_thread(run, None)
+        return
+    row = checkpoint_row(run, source, tasks)
+    yield from _commit(run, row, status, claim=claim, forget=forget, forget_at=before)
+
+
+def commit_end(run: Run, status: Status, source: Source = "loop") -> Program[None]:
+    """Store what a run that keeps only its end has not stored yet."""
+    if run.saver is not None and run.durability == "exit" and run.state.dirty:
+        yield from _commit(run, checkpoint_row(run, source, ()), status)
+
+
+def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[None]:
+    """Store that a run stops in the middle of a superstep, with the outcomes that are not on record yet."""
+    if run.saver is None:
+        return
+    yield from commit_end(run, status)
+    for task in tasks:
+        if task.solo and (task.error is not None or task.interrupts is not None):
+            record = node_record(task)
+            run.unsaved.append(record_row(run, record_id(task, record), record))
+    yield from _commit(run, None, status, forget=run.forget, forget_at=run.checkpoint_id)
+
+
+def claim_thread(run: Run, status: Status | None) -> Program[None]:
+    """Take the thread over without changing its state; the answers that wait in `unsaved` are stored with it."""
+    yield from _commit(run, None, status, claim=True)
+
+
+def _commit(
+    run: Run,
+    row: CheckpointRow | None,
+    status: Status | None,
+    *,
+    claim: bool = False,
+    forget: Sequence[str] = (),
+    forget_at: str | None = None,
+) -> Program[None]:
+    saver, root = run.saver, run.root
+    assert saver is not None
+    commit = Commit(
+        run.place.thread_id,
+        run.ns,
+        root.id,
+        root.epoch,
+        claim=claim,
+        expect=run.head,
+        checkpoint=row,
+        records=tuple(run.unsaved),
+        forget=tuple(forget),
+        forget_at=forget_at,
+        status=status if row is not None or run.head is not None else None,
+        info=run.info if row is not None else None,
+    )
+    yield from store(saver, commit)
+    if claim:
+        root.epoch += 1
+    if row is not None:
+        run.head = row.id
+    run.unsaved.clear()
+    run.forget.clear()
+
+
+def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> CheckpointRow:
+    """Encode the state as the checkpoint `run.checkpoint_id`, as changes or, when replay would be long, whole."""
+    saver, state, id = run.saver, run.state, run.checkpoint_id
+    assert saver is not None and id is not None
+    size, length = run.weight
+    whole = run.base is None or length > 2 * size + SLACK
+    writes = [TaskWrites(t.id, t.name, t.visible) for t in tasks if not t.node.plain or t.writes]
+    for written in writes:
+        if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
+            written.writes[:] = [write for write in written.writes if write[0] == END]
+    if whole:
+        changes = {name: [SET, value] for name, value in stored_values(state).items()}
+    else:
+        changes = {name: change for name in state.dirty if (change := change_of(state, name, writes)) is not None}
+    base = id if whole else run.base
+    assert base is not None
+    metadata = run.config.get("metadata") or {}
+    checkpoint = Checkpoint(
+        id, run.parent_checkpoint, base, run.step, source, run.id, tuple(state.updated), changes, writes, metadata
+    )
+    checkpoint.weight = (0, 0) if whole else run.weight
+    row = encode_checkpoint(saver.serde, run.place, checkpoint)
+    run.base, run.weight = base, weigh(checkpoint, row)
+    run.parent_checkpoint = id
+    state.dirty = set()
+    return row
+
+
+def weigh(checkpoint: Checkpoint, row: CheckpointRow) -> tuple[int, int]:
+    """Return the size of the state and the length of replay after a checkpoint, in bytes."""
+    size, length, cost = *checkpoint.weight, len(row.blob)
+    if checkpoint.base == checkpoint.id:
+        return cost, 0
+    grew = any(change[0] in (SPLICE, EXTEND) for change in checkpoint.changes.values())
+    return size + cost * grew, length + cost + ROW
+
+
+def stored_values(state: State) -> dict[str, Any]:
+    """Return what a whole checkpoint holds of every channel."""
+    values = {}
+    for name, channel in state.channels.items():
+        if channel.saved and (value := channel.checkpoint()) is not MISSING:
+            channel.delta()  # from here on, growth counts from this value
+            values[name] = value
+    return values
+
+
+def change_of(state: State, name: str, writes: Sequence[TaskWrites]) -> Change | None:
+    """Return how a channel changed since the last checkpoint, without storing twice what the tasks wrote."""
+    channel = state.channels[name]
+    value = channel.checkpoint()
+    if not channel.saved:
+        return None
+    if value is MISSING:
+        return [UNSET]
+    if name == PREVIOUS and value is state.view.get(END) and END in state.dirty:
+        return [SAME, END]
+    written = [v for task in writes for key, v in task.writes if key == name]
+    delta = channel.delta()
+    if delta is not None:
+        return [EXTEND, delta[0]] if _joined(written, delta[1]) else [SPLICE, *delta]
+    if written and written[-1] is value and isinstance(channel, LastValue):
+        return [LAST]
+    return [SET, value]
+
+
+def _joined(lists: Sequence[Any], items: list[Any]) -> bool:
+    """Tell whether lists, one after the other, are just these items."""
+    if not all(type(part) is list for part in lists):
+        return False
+    flat = [item for part in lists for item in part]
+    return len(flat) == len(items) and all(a is b for a, b in zip(flat, items, strict=True))
+
+
+def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
+    """Open a run's state as a loaded checkpoint holds it; None (and an empty state) when there is none."""
+    assert run.saver is not None
+    chain = [decode_checkpoint(run.saver.serde, run.place, row) for row in loaded.rows]
+    run.state = State(run.spec, replay(run.place, chain), chain[-1].updated if chain else ())
+    if not chain:
+        return None
+    last = run.last = chain[-1]
+    run.before = last.parent
+    run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id
+    run.base, run.weight = last.base, weigh(last, loaded.rows[-1])
+    return last

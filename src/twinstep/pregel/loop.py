@@ -1,0 +1,217 @@
+"""The superstep loop: plan, run, apply, commit, until nothing is due.
+
+This program exists once; what it asks for is done by the synchronous or the asynchronous driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twinstep.checkpoint.rows import Status
+from twinstep.constants import START
+from twinstep.errors import (
+    CheckpointStorageError,
+    GraphDrained,
+    GraphRecursionError,
+    InvalidUpdateError,
+    ParentCommand,
+    ThreadConflictError,
+    TwinstepError,
+)
+from twinstep.pregel.effects import Program, RunTasks
+from twinstep.pregel.journal import commit_end, commit_state, commit_stop
+from twinstep.pregel.plan import plan
+from twinstep.pregel.questions import INVALID_ANSWER
+from twinstep.pregel.resume import ANSWER, Opened, open_run
+from twinstep.pregel.run import Run
+from twinstep.pregel.snapshot import checkpoint_payload
+from twinstep.pregel.task import NodeTask
+from twinstep.stream.events import CheckpointCommitted, Interrupted, RunFinished, ValuesChanged
+from twinstep.types import Interrupt
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a run ended: its output, and what it waits for (`breakpoint`: stopped before or after a node)."""
+
+    value: Any
+    interrupts: tuple[Interrupt, ...] = ()
+    breakpoint: bool = False
+
+
+def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[Outcome]:
+    """Run a program from its input (or from where it stopped) to its end, or to the next stop.
+
+    Raises:
+        Exception: whatever the code of a node raised; the thread can be continued with `None`.
+    """
+    guard = run.saver if run.parent is None else None
+    token = run.id
+    if guard is not None:
+        guard.enter(run.place.thread_id, token)
+    try:
+        opened = yield from open_run(run, input, checkpoint_id)
+        outcome = Outcome(None)
+        if opened is not Opened.FINISHED:
+            tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
+            outcome = yield from _until_stopped(run, resumed=opened is Opened.RESUMED)
+        outcome.value = run.spec.output(run.state.view)
+        tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done")
+        return outcome
+    finally:
+        if guard is not None:
+            guard.leave(run.place.thread_id, token)
+
+
+def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
+    tasks: list[NodeTask] = []
+    try:
+        run.stop_step = run.step + run.limit + (START in run.spec.nodes and START in run.state.updated)
+        if resumed and not run.spec.functional:
+            tell_values(run)
+        pause = not resumed
+        while run.state.updated:
+            run.step += 1
+            tasks = plan(run)
+            check_limits(run, tasks)
+            if pause and _stops(tasks, run.interrupt_before):
+                run.step -= 1
+                return (yield from _break(run))
+            pause = True
+            stopped = yield from superstep(run, tasks)
+            if stopped is not None:
+                return stopped
+            if run.state.updated and _stops(tasks, run.interrupt_after):
+                return (yield from _break(run))
+        yield from commit_end(run, "done")
+        return Outcome(None)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        yield from _fail(run, tasks, error)
+        raise
+
+
+def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
+    """Run the due tasks and commit what they wrote; return the outcome if questions prevent it."""
+    if len(tasks) == 1:
+        tasks[0].solo = True
+    yield RunTasks(tasks)
+    raise_failures(run, tasks)
+    stopped = [task.interrupts for task in tasks if task.interrupts is not None]
+    if stopped:
+        questions = tuple(question for interrupts in stopped for question in interrupts)
+        yield from commit_stop(run, tasks, "interrupted")
+        tell_questions(run, tasks, questions)
+        return Outcome(None, questions, breakpoint=not questions)
+    run.state.apply([task.writes or () for task in tasks], [name for task in tasks for name in task.node.consumes])
+    yield from commit_state(run, "loop", tasks, status="running" if run.state.updated else "done")
+    if tasks[0].solo:
+        tasks[0].emit_outcome()
+    if ValuesChanged in run.log.wants:
+        tell_values(run)
+    tell_checkpoint(run, "loop")
+    return None
+
+
+def check_limits(run: Run, tasks: Sequence[NodeTask]) -> None:
+    """Stop a run that has used up its supersteps or was asked to drain."""
+    if run.step > run.stop_step:
+        due = ", ".join(task.name for task in tasks)
+        raise GraphRecursionError(
+            f"Recursion limit of {run.limit} reached without hitting a stop condition in '{run.spec.name}' (due: "
+            f"{due}). Check that its loop ends, or pass a larger limit: config={{'recursion_limit': ...}}."
+        )
+    if run.control is not None and run.control.drain_requested:
+        raise GraphDrained(run.control.drain_reason or "shutdown")
+
+
+def raise_failures(run: Run, tasks: Sequence[NodeTask]) -> None:
+    """Raise the first failure of a superstep; the others are kept with it."""
+    errors = [task.error for task in tasks if task.error is not None]
+    if not errors:
+        return
+    first, others = errors[0], [e for e in errors[1:] if isinstance(e, Exception)]
+    if isinstance(first, ParentCommand) and run.parent is None:
+        raise InvalidUpdateError(
+            f"Command(graph=Command.PARENT) was returned in '{run.spec.name}', which no graph contains: {first.command}"
+        ) from None
+    if others and first.__cause__ is None:
+        first.__cause__ = ExceptionGroup("other failures of the same superstep", others)
+    raise first
+
+
+def _stops(tasks: Sequence[NodeTask], names: Sequence[str]) -> bool:
+    if not names:
+        return False
+    every = "*" in names
+    return any((every and not task.node.hidden) or task.name in names for task in tasks)
+
+
+def _break(run: Run) -> Program[Outcome]:
+    """Stop at a static breakpoint."""
+    yield from commit_stop(run, (), "interrupted")
+    emit = run.emitter(Interrupted)
+    if emit is not None:
+        emit(Interrupted(run.ns_path, run.step, ()))
+    return Outcome(None, breakpoint=True)
+
+
+def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[None]:
+    """Put on record that the run stopped at an error."""
+    tell_end(run, "failed")
+    if isinstance(error, ThreadConflictError | CheckpointStorageError):
+        return  # the thread belongs to another run, or cannot be written to
+    run.release(error)
+    status: Status = "failed"
+    if INVALID_ANSWER in "".join(getattr(error, "__notes__", ())):
+        question = "".join(error.__notes__).rpartition("Question: ")[2][:32]
+        run.root.answers.pop(question, None)
+        run.forget.append(ANSWER + question)
+        status = "interrupted"
+    if tasks and all(task.writes is not None for task in tasks):
+        # the superstep could not be applied: what its nodes wrote would fail again, so they have to run again
+        run.forget += [task.id for task in tasks if not task.solo]
+    if isinstance(error, ParentCommand):
+        status = "done"
+    try:
+        yield from commit_stop(run, tasks, "interrupted" if isinstance(error, GraphDrained) else status)
+    except TwinstepError as second:
+        error.add_note(f"The failure could not be put on record: {second}")
+
+
+# ---------------------------------------------------------------------- events
+
+
+def tell_values(run: Run) -> None:
+    """Tell the state as it is."""
+    emit = run.emitter(ValuesChanged)
+    if emit is not None and (run.state.view or not run.spec.functional):
+        emit(ValuesChanged(run.ns_path, run.step, run.show(run.state.view)))
+
+
+def tell_questions(run: Run, tasks: Sequence[NodeTask], questions: tuple[Interrupt, ...]) -> None:
+    """Tell the questions that stop the run."""
+    for task in tasks:
+        if task.solo:
+            task.emit_outcome()
+    emit = run.emitter(Interrupted)
+    if emit is not None:
+        values = None if run.spec.functional else run.show(run.state.view)
+        emit(Interrupted(run.ns_path, run.step, questions, values))
+
+
+def tell_checkpoint(run: Run, source: str) -> None:
+    """Tell that a checkpoint is on record."""
+    emit = run.emitter(CheckpointCommitted)
+    if emit is not None and run.saver is not None:
+        emit(CheckpointCommitted(run.ns_path, run.step, checkpoint_payload(run, source)))
+
+
+def tell_end(run: Run, status: Any) -> None:
+    """Tell that the run has ended."""
+    emit = run.emitter(RunFinished)
+    if emit is not None:
+        emit(RunFinished(run.ns_path, run.step, status))

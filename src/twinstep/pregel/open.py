@@ -1,0 +1,211 @@
+"""Opening a run: from a config and the options of a call to a `Run`, at the root or nested in a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from twinstep.checkpoint.base import Journal
+from twinstep.checkpoint.validate import address
+from twinstep.constants import DEFAULT_RECURSION_LIMIT, NS_END, NS_SEP
+from twinstep.errors import InvalidConfigError, OutsideRunError, did_you_mean
+from twinstep.pregel.run import Root, Run
+from twinstep.pregel.task import Task
+from twinstep.runtime import RunControl
+from twinstep.scope import SCOPE
+from twinstep.stream import SILENT, Listener
+from twinstep.stream.log import EventLog
+from twinstep.types import DURABILITIES, NOTHING, Durability, RunnableConfig
+
+if TYPE_CHECKING:
+    from twinstep.pregel.main import Pregel
+
+
+@dataclass(slots=True)
+class Options:
+    """What a caller may choose for one run."""
+
+    context: Any = NOTHING
+    output_keys: str | Sequence[str] | None = None
+    interrupt_before: Sequence[str] | None = None
+    interrupt_after: Sequence[str] | None = None
+    durability: Durability | None = None
+    control: RunControl | None = None
+
+
+DEFAULTS = Options()
+
+
+def open_call(
+    graph: Pregel[Any, Any, Any, Any],
+    config: RunnableConfig | None,
+    options: Options = DEFAULTS,
+    listeners: tuple[Listener, ...] = (),
+) -> tuple[Run, str | None]:
+    """Make the run of a call, and the id of the checkpoint it starts from, if the config names one.
+
+    Raises:
+        InvalidConfigError: the config or an option cannot be used.
+    """
+    scope = SCOPE.get()
+    parent = scope if isinstance(scope, Task) and not _independent(graph, config, scope) else None
+    config = merged(graph.config, parent.run.config if parent is not None else None, config)
+    limit = config.get("recursion_limit", DEFAULT_RECURSION_LIMIT)
+    if not isinstance(limit, int) or limit < 1:
+        raise InvalidConfigError(f"recursion_limit must be an integer of at least 1, got {limit!r}.")
+    if options.durability is not None and options.durability not in DURABILITIES:
+        raise InvalidConfigError(
+            f"Unknown durability {options.durability!r}; it is one of {', '.join(DURABILITIES)}."
+            + did_you_mean(options.durability, DURABILITIES)
+        )
+    before = _names(graph, options.interrupt_before, graph.spec.interrupt_before)
+    after = _names(graph, options.interrupt_after, graph.spec.interrupt_after)
+    make = _nested if parent is not None else _root
+    run, checkpoint_id = make(graph, config, options, listeners, limit, before, after, parent)
+    run.mismatch = graph.on_mismatch
+    run.memory = graph.spec.functional and run.saver is None and any(node.retry for node in graph.spec.nodes.values())
+    if options.output_keys is not None:
+        run.show = graph.selector(options.output_keys)
+    return run, checkpoint_id
+
+
+def _independent(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig | None, scope: Task) -> bool:
+    """Tell whether a call inside a run addresses another thread, so that it is a run of its own."""
+    if not config:
+        return False
+    thread = (config.get("configurable") or {}).get("thread_id")
+    return thread is not None and str(thread) != scope.run.root.thread_id and isinstance(graph.checkpointer, Journal)
+
+
+def _root(
+    graph: Pregel[Any, Any, Any, Any],
+    config: RunnableConfig,
+    options: Options,
+    listeners: tuple[Listener, ...],
+    limit: int,
+    before: Sequence[str],
+    after: Sequence[str],
+    parent: Task | None,
+) -> tuple[Run, str | None]:
+    saver = graph.saver
+    thread, ns, checkpoint_id = address(config) if saver is not None else (None, "", None)
+    run = Run(
+        graph.spec,
+        config,
+        thread_id=thread,
+        ns=ns,
+        saver=saver,
+        store=graph.store,
+        cache=graph.cache,
+        context=graph.checked_context(None if options.context is NOTHING else options.context),
+        log=EventLog(listeners) if listeners else SILENT,
+        control=options.control,
+        durability=options.durability or "async",
+        limit=limit,
+        interrupt_before=before,
+        interrupt_after=after,
+    )
+    return run, checkpoint_id
+
+
+def _nested(
+    graph: Pregel[Any, Any, Any, Any],
+    config: RunnableConfig,
+    options: Options,
+    listeners: tuple[Listener, ...],
+    limit: int,
+    before: Sequence[str],
+    after: Sequence[str],
+    parent: Task | None,
+) -> tuple[Run, str | None]:
+    assert parent is not None
+    parent.check_wanted(graph.spec.name)
+    outer = parent.run
+    own = listeners[0] if listeners else None
+    run = Run(
+        graph.spec,
+        config,
+        root=outer.root,
+        parent=parent,
+        ns=_child_ns(graph, parent),
+        saver=None if graph.checkpointer is False else outer.saver,
+        store=graph.store if graph.store is not None else outer.store,
+        cache=graph.cache if graph.cache is not None else outer.cache,
+        context=outer.context if options.context is NOTHING else graph.checked_context(options.context),
+        log=outer.log.nested(own) if outer.log is not SILENT or own is not None else SILENT,
+        control=options.control or outer.control,
+        durability=outer.durability,
+        limit=limit,
+        interrupt_before=before,
+        interrupt_after=after,
+    )
+    if own is not None:
+        own.depth = len(run.ns_path)
+    return run, None
+
+
+def _child_ns(graph: Pregel[Any, Any, Any, Any], parent: Task) -> str:
+    """Return the namespace of the next run nested in a task; one that remembers has the same for every task."""
+    base = parent.child_ns() if parent.run.saver is not None or parent.run.log is not SILENT else parent.name
+    if graph.checkpointer is True:
+        base = NS_SEP.join(level.partition(NS_END)[0] for level in base.split(NS_SEP))
+    n = parent.occurrence(("child",))
+    return f"{base}{NS_SEP}{n}" if n else base
+
+
+def _names(
+    graph: Pregel[Any, Any, Any, Any], given: Sequence[str] | None, default: Sequence[str]
+) -> Sequence[str]:
+    """Return node names for breakpoints.
+
+    Raises:
+        InvalidConfigError: a name is no node.
+    """
+    if given is None:
+        return default
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if name != "*" and name not in graph.spec.nodes:
+            known = [node for node in graph.spec.nodes if not graph.spec.nodes[node].hidden]
+            raise InvalidConfigError(
+                f"Interrupt node '{name}' not found in '{graph.spec.name}' (nodes: {', '.join(known)})."
+                + did_you_mean(name, known)
+            )
+    return names
+
+
+def merged(*configs: RunnableConfig | None) -> RunnableConfig:
+    """Return one config in which later ones win; tags are joined, `configurable` and `metadata` merged.
+
+    Raises:
+        InvalidConfigError: a config is no mapping.
+    """
+    given = [config for config in configs if config]
+    if len(given) == 1 and type(given[0]) is dict:
+        return cast(RunnableConfig, given[0])
+    result: dict[str, Any] = {}
+    for config in given:
+        if not isinstance(config, Mapping):
+            raise InvalidConfigError(f"A config is a mapping such as {{'configurable': {{...}}}}, got {config!r}.")
+        for key, value in config.items():
+            if value is None:
+                continue
+            if key in ("configurable", "metadata"):
+                value = {**result.get(key, {}), **value}
+            elif key == "tags":
+                value = [*result.get(key, []), *value]
+            result[key] = value
+    return cast(RunnableConfig, result)
+
+
+def reader(graph: Pregel[Any, Any, Any, Any], thread_id: str, ns: str, config: RunnableConfig) -> Run:
+    """Make a run that only reads or edits a thread's state.
+
+    Raises:
+        OutsideRunError: the graph keeps nothing that could be read.
+    """
+    saver = graph.journal()
+    if saver is None:
+        raise OutsideRunError(f"'{graph.spec.name}' has no checkpointer to read from.")
+    return Run(graph.spec, config, thread_id=thread_id, ns=ns, saver=saver, limit=DEFAULT_RECURSION_LIMIT)

@@ -1,0 +1,45 @@
+"""Which tasks are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twinstep.constants import TASKS
+from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.pregel.run import Run
+from twinstep.pregel.spec import ProgramSpec
+from twinstep.pregel.state import State
+from twinstep.pregel.task import NodeTask, pull, push
+
+
+def due_nodes(spec: ProgramSpec, updated: Iterable[str]) -> dict[str, list[str]]:
+    """Return the nodes whose triggers were updated, with those triggers."""
+    due: dict[str, list[str]] = {}
+    for channel in updated:
+        for name in spec.triggers[channel]:
+            due.setdefault(name, []).append(channel)
+    return due
+
+
+def plan(run: Run) -> list[NodeTask]:
+    """Make the tasks of the next superstep: triggered nodes by name, then `Send` packets in the order of sending."""
+    state, nodes = run.state, run.spec.nodes
+    due = due_nodes(run.spec, state.updated)
+    tasks = [pull(run, nodes[name], tuple(due[name])) for name in (sorted(due) if len(due) > 1 else due)]
+    if TASKS in state.updated:
+        for index, packet in enumerate(state.channels[TASKS].get()):
+            node = nodes.get(packet.node)
+            if node is None:
+                raise InvalidUpdateError(
+                    f"Send to unknown node '{packet.node}' in '{run.spec.name}'." + did_you_mean(packet.node, nodes)
+                )
+            tasks.append(push(run, node, index, packet))
+    return tasks
+
+
+def next_names(spec: ProgramSpec, state: State) -> tuple[str, ...]:
+    """Return the names of the nodes that are due, in the order of their tasks."""
+    names = sorted(due_nodes(spec, state.updated))
+    if TASKS in state.updated:
+        names += [packet.node for packet in state.channels[TASKS].get()]
+    return tuple(names)

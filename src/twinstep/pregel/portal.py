@@ -1,0 +1,64 @@
+"""Coroutines for synchronous code: one event loop in a thread of its own, made when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import Any
+
+
+class Portal:
+    """The private event loop of the process."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the loop (after a fork its thread does not exist in the child)."""
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, started if need be."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="twinstep-loop", daemon=True).start()
+            return self._loop
+
+
+PORTAL = Portal()
+os.register_at_fork(after_in_child=PORTAL.reset)
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, Any], preferred: asyncio.AbstractEventLoop | None) -> Future[Any]:
+    """Start a coroutine, in the context of the caller, on the preferred loop (None: the private one).
+
+    The private loop is also used when the caller itself runs on the preferred one and would wait for itself.
+    """
+    loop = preferred
+    if loop is None or loop is asyncio._get_running_loop() or not loop.is_running():
+        loop = PORTAL.loop()
+    outcome: Future[Any] = Future()
+
+    def start() -> None:
+        task = loop.create_task(coroutine)
+        task.add_done_callback(finish)
+        outcome.add_done_callback(lambda f: loop.call_soon_threadsafe(task.cancel) if f.cancelled() else None)
+
+    def finish(task: asyncio.Task[Any]) -> None:
+        if outcome.cancelled():
+            return
+        if task.cancelled():
+            outcome.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(task.result())
+
+    loop.call_soon_threadsafe(start, context=copy_context())
+    return outcome

@@ -1,0 +1,141 @@
+"""Questions to a human: what makes two of them the same, and where their answers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twinstep.errors import (
+    GraphInterrupt,
+    NoCheckpointerError,
+    NonDeterminismError,
+    UnknownInterruptError,
+    did_you_mean,
+)
+from twinstep.ids import question_id
+from twinstep.pregel.run import Answer
+from twinstep.types import NOTHING, Interrupt
+
+if TYPE_CHECKING:
+    from twinstep.pregel.task import Task
+
+INVALID_ANSWER = "The answer did not fit the question's response_schema; nothing was stored, it can be answered again."
+
+
+def ask(task: Task, value: Any, schema: Any, key: str | None, site: str) -> Any:
+    """Return the answer to a question of a task.
+
+    Raises:
+        GraphInterrupt: there is none yet.
+        NonDeterminismError: another question of the task was answered and has not been asked again.
+    """
+    root = task.run.root
+    saver = task.run.saver or _nearest_saver(task)
+    if saver is None:
+        raise NoCheckpointerError(
+            f"interrupt() in '{task.name}' needs a checkpointer, or the run could never be resumed: pass one to "
+            "compile(checkpointer=...) or entrypoint(checkpointer=...), e.g. InMemorySaver()."
+        )
+    identity = ("key", key) if key is not None else ("at", site, saver.serde.digest(value).hex())
+    id = question_id((*task.path, *identity, task.occurrence(("?", *identity))))
+    if task.asked is None:
+        task.asked = set()
+    if id not in root.answers:
+        id = _other_question(task, id, value)
+    if id in root.answers:
+        task.asked.add(id)
+        return _checked(root.answers[id].value, schema, id)
+    root.origins[id] = task.id
+    raise GraphInterrupt((Interrupt(value, id, response_schema=_json_schema(schema)),))
+
+
+def _nearest_saver(task: Task) -> Any:
+    parent = task.run.parent
+    return None if parent is None else parent.run.saver or _nearest_saver(parent)
+
+
+def _other_question(task: Task, id: str, value: Any) -> str:
+    """Decide what to do when a new question comes before one that was answered is asked again."""
+    answers = task.run.root.answers
+    unasked = [known for known, answer in answers.items() if answer.task == task.id and known not in (task.asked or ())]
+    if not unasked or task.run.mismatch == "rerun":
+        return id
+    if task.run.mismatch == "accept":
+        return unasked[0]
+    raise NonDeterminismError(
+        f"'{task.name}' now asks {value!r}, but question '{unasked[0]}' was asked and answered before it and did not "
+        "come again. Ask the same questions in the same order at every resume: give the question a key=, or put what "
+        "it depends on into a task.",
+        name=task.name,
+        recorded=unasked[0],
+        actual=value,
+    )
+
+
+def _json_schema(schema: Any) -> dict[str, Any] | None:
+    if schema is None or isinstance(schema, Mapping):
+        return dict(schema) if schema is not None else None
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(schema).json_schema()
+
+
+def _checked(answer: Any, schema: Any, id: str) -> Any:
+    if schema is None or isinstance(schema, Mapping):
+        return answer
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(schema).validate_python(answer)
+    except ValidationError as error:
+        error.add_note(f"{INVALID_ANSWER} Question: {id}")
+        raise
+
+
+def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, str]]) -> dict[str, Answer]:
+    """Give each answer to its question.
+
+    Args:
+        resume: one answer for the only question, or answers by question id.
+        pending: the open questions, each with the id of the task that asks.
+
+    Raises:
+        UnknownInterruptError: an answer fits no question, or there are several questions and no ids.
+    """
+    if resume is NOTHING:
+        return {}
+    origins = {question.id: task for question, task in pending}
+    ids = list(origins)
+    if isinstance(resume, Mapping) and (not resume or all(_looks_like_id(key) for key in resume)):
+        if not resume:
+            raise UnknownInterruptError(
+                "Command(resume={}) holds no answer.", reason="empty_map", pending_ids=ids
+            )
+        unknown = [key for key in resume if key not in origins]
+        if unknown:
+            raise UnknownInterruptError(
+                f"No question with id {', '.join(unknown)} is waiting (waiting: {', '.join(ids) or 'none'})."
+                + did_you_mean(unknown[0], ids),
+                reason="not_pending",
+                interrupt_ids=unknown,
+                pending_ids=ids,
+            )
+        return {id: Answer(origins[id], answer) for id, answer in resume.items()}
+    if not ids:
+        raise UnknownInterruptError(
+            "Command(resume=...) has nothing to answer: no question is waiting on this thread. Look at "
+            "get_state(config).interrupts; a new run is started with an input, a failed one continues with None.",
+            reason="not_pending",
+        )
+    if len(ids) > 1:
+        raise UnknownInterruptError(
+            f"{len(ids)} questions are waiting; say which is answered: Command(resume={{id: answer, ...}}) with ids "
+            f"{', '.join(ids)}.",
+            reason="ambiguous",
+            pending_ids=ids,
+        )
+    return {ids[0]: Answer(origins[ids[0]], resume)}
+
+
+def _looks_like_id(key: Any) -> bool:
+    return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)

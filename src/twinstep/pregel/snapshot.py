@@ -1,0 +1,170 @@
+"""What a checkpoint looks like from outside: `get_state`, its history, and the payload of `checkpoints` events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from twinstep.checkpoint.format import Checkpoint, Record, TaskWrites, decode_record
+from twinstep.checkpoint.rows import Loaded, RecordRow
+from twinstep.constants import TASKS
+from twinstep.errors import CheckpointNotFoundError
+from twinstep.ids import id_time, path_id
+from twinstep.pregel.effects import Program, history, load
+from twinstep.pregel.execute import QUESTIONS
+from twinstep.pregel.journal import read_state
+from twinstep.pregel.plan import due_nodes, next_names
+from twinstep.pregel.resume import ANSWER
+from twinstep.pregel.run import Run
+from twinstep.stream import as_result
+from twinstep.types import Interrupt, PregelTask, RunnableConfig, StateSnapshot
+
+FindChild = Callable[[str], Callable[[str], Run] | None]
+"""Maps a node's name to a function that makes a reader of a nested run's namespace."""
+
+
+def config_of(run: Run, checkpoint_id: str | None) -> RunnableConfig:
+    """Return the config that addresses a checkpoint."""
+    where: dict[str, Any] = {"thread_id": run.place.thread_id, "checkpoint_ns": run.ns}
+    return {"configurable": where if checkpoint_id is None else {**where, "checkpoint_id": checkpoint_id}}
+
+
+def iso_time(checkpoint_id: str) -> str:
+    """Return the time of a checkpoint in ISO 8601, UTC."""
+    return datetime.fromtimestamp(id_time(checkpoint_id), UTC).isoformat()
+
+
+def metadata_of(run: Run, source: str, step: int, run_id: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's metadata as users see it."""
+    return {**extra, "source": source, "step": step, "parents": {}, "run_id": run_id}
+
+
+def checkpoint_payload(run: Run, source: str) -> dict[str, Any]:
+    """Return what a `checkpoints` event shows of the checkpoint a run has just committed."""
+    names = next_names(run.spec, run.state)
+    metadata = metadata_of(run, source, run.step, run.id, run.config.get("metadata") or {})
+    tasks = [{"id": id, "name": name, "interrupts": (), "state": None} for id, name, _ in _due(run, run.step + 1)]
+    return {
+        "config": config_of(run, run.checkpoint_id),
+        "parent_config": config_of(run, run.before) if run.before else None,
+        "values": run.spec.stream(run.state.view),
+        "metadata": metadata,
+        "next": list(names),
+        "tasks": tasks,
+    }
+
+
+def _due(run: Run, step: int) -> list[tuple[str, str, tuple[Any, ...]]]:
+    """Return id, name and public path of the tasks that are due in a superstep."""
+    spec, state = run.spec, run.state
+    paths: list[tuple[Any, ...]] = [("pull", name) for name in sorted(due_nodes(spec, state.updated))]
+    if TASKS in state.updated:
+        paths += [("push", i, packet.node) for i, packet in enumerate(state.channels[TASKS].get())]
+    return [
+        (
+            path_id((run.id, run.ns, step, *path)),
+            path[-1],
+            ("__pregel_pull", path[1]) if path[0] == "pull" else ("__pregel_push", path[1], False),
+        )
+        for path in paths
+    ]
+
+
+def get_state(
+    run: Run, checkpoint_id: str | None, given: RunnableConfig, find_child: FindChild, *, subgraphs: bool
+) -> Program[StateSnapshot]:
+    """Read a thread's state at a checkpoint (None: the latest).
+
+    Raises:
+        CheckpointNotFoundError: the checkpoint does not exist.
+    """
+    assert run.saver is not None
+    loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
+    if not loaded.rows:
+        if checkpoint_id is not None:
+            raise CheckpointNotFoundError(f"Checkpoint '{checkpoint_id}' does not exist in {run.place}.")
+        return StateSnapshot({}, (), given)
+    snapshot = show(run, loaded, None)
+    if snapshot.tasks and loaded.head is not None and loaded.head.checkpoint == loaded.rows[-1].id:
+        tasks = yield from _with_children(run, snapshot.tasks, find_child, subgraphs=subgraphs)
+        snapshot = snapshot._replace(tasks=tasks)
+    return snapshot
+
+
+def _with_children(
+    run: Run, tasks: Sequence[PregelTask], find_child: FindChild, *, subgraphs: bool
+) -> Program[tuple[PregelTask, ...]]:
+    """Add to tasks the state of the runs nested in them."""
+    found = []
+    for task in tasks:
+        make = find_child(task.name)
+        if make is not None and task.result is None:
+            for ns in (f"{task.name}:{task.id}", task.name):
+                child = make(f"{run.ns}|{ns}" if run.ns else ns)
+                where = config_of(child, None)
+                state = yield from get_state(child, None, where, lambda name: None, subgraphs=subgraphs)
+                if state.metadata is not None:
+                    task = task._replace(state=state if subgraphs else where)
+                    break
+        found.append(task)
+    return tuple(found)
+
+
+def show(run: Run, loaded: Loaded, child: Checkpoint | None) -> StateSnapshot:
+    """Make the snapshot of a loaded checkpoint; `child` is the one that follows it, when it is known."""
+    last = read_state(run, loaded)
+    assert last is not None
+    head = loaded.head if loaded.head is not None and loaded.head.checkpoint == last.id else None
+    run.root.id = head.run if head is not None else child.run if child is not None else last.run
+    metadata = metadata_of(run, last.source, last.step, last.run, last.metadata)
+    if head is not None:
+        metadata["status"] = head.status
+    tasks = _tasks(run, last.step + 1, loaded.records, child.writes if child is not None else (), open=head is not None)
+    return StateSnapshot(
+        values=run.spec.stream(run.state.view),
+        next=tuple(task.name for task in tasks if task.result is None) if head is not None else next_names(run.spec, run.state),
+        config=config_of(run, last.id),
+        metadata=metadata,
+        created_at=iso_time(last.id),
+        parent_config=config_of(run, last.parent) if last.parent else None,
+        tasks=tasks,
+        interrupts=tuple(question for task in tasks for question in task.interrupts),
+    )
+
+
+def _tasks(
+    run: Run, step: int, rows: Sequence[RecordRow], done: Sequence[TaskWrites], *, open: bool
+) -> tuple[PregelTask, ...]:
+    """Return the tasks of the superstep after a checkpoint, with what is known of their outcomes."""
+    assert run.saver is not None
+    records: dict[str, Record] = {row.id: decode_record(run.saver.serde, run.place, row) for row in rows}
+    results = {task.id: task.writes for task in done}
+    found = []
+    for id, name, path in _due(run, step):
+        record = records.get(id)
+        asked = records.get(QUESTIONS + id)
+        writes = results.get(id)
+        if writes is None and record is not None and record.kind == "writes":
+            writes = [write for write in record.value if write[0] in run.spec.shared]
+        questions: tuple[Interrupt, ...] = ()
+        if asked is not None and not (open and writes is not None):
+            questions = tuple(q for q, _ in asked.value if not open or ANSWER + q.id not in records)
+        error = record.value if record is not None and record.kind == "error" else None
+        result = as_result(writes) if writes is not None else None
+        found.append(PregelTask(id, name, path, error, questions, None, result))
+    return tuple(found)
+
+
+def get_older(
+    run: Run, before: str | None, follower: Checkpoint | None
+) -> Program[tuple[StateSnapshot, Checkpoint] | None]:
+    """Read the snapshot of the newest checkpoint older than `before`; `follower` is the one shown before it."""
+    assert run.saver is not None
+    found = yield from history(run.saver, run.place.thread_id, run.ns, before, 1)
+    if not found:
+        return None
+    loaded = yield from load(run.saver, run.place.thread_id, run.ns, found[0].id)
+    snapshot = show(run, loaded, follower if follower is not None and follower.parent == found[0].id else None)
+    assert run.last is not None
+    return snapshot, run.last

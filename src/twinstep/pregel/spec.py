@@ -1,0 +1,133 @@
+"""What the front-ends compile to: a program of nodes and channels, in the form the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twinstep.channels import BaseChannel
+from twinstep.constants import START, TAG_HIDDEN, TASKS
+from twinstep.managed import ManagedValue
+from twinstep.pregel.action import Action
+from twinstep.stream.events import Write
+from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy
+
+View = Mapping[str, Any]
+"""The available values of the state keys."""
+
+
+PASS = Action(lambda input: input)
+"""The action of a node that returns its input; the engine does not call it."""
+
+
+@dataclass(slots=True)
+class Branch:
+    """A choice made after a node has run.
+
+    Args:
+        path: user code that looks at the state and names where to go.
+        route: turns what `path` returned into writes.
+        read: makes what `path` is given from the state.
+    """
+
+    path: Action
+    route: Callable[[Any], list[Write]]
+    read: Callable[[View], Any]
+
+
+@dataclass(slots=True)
+class NodeSpec:
+    """One node, ready to run.
+
+    Args:
+        name: unique in the graph.
+        action: the user's code.
+        read: makes the node's input from the state.
+        coerce: makes the node's input from the payload of a `Send`.
+        writes: turns what the code returned into writes of state keys (and of triggers, for a `Command`).
+        triggers: channels that start the node when they are updated.
+        follow: writes made whenever the node has run: its static edges.
+        branches: choices made after it has run.
+        plain: whether the result is a return value and not an update of state keys.
+        coerce: makes the input from the payload of a `Send`.
+        error_handler: runs in its place when it has failed for good.
+        deferred: whether it waits until nothing else is due.
+        managed: keys of its input that the engine fills in.
+        consumes: those of its triggers that take note of having started it.
+    """
+
+    name: str
+    action: Action
+    read: Callable[[View], Any]
+    writes: Callable[[Any], list[Write]]
+    triggers: tuple[str, ...]
+    coerce: Callable[[Any], Any] | None = None
+    follow: tuple[Write, ...] = ()
+    branches: tuple[Branch, ...] = ()
+    plain: bool = False
+    retry: tuple[RetryPolicy, ...] = ()
+    cache: CachePolicy | None = None
+    timeout: TimeoutPolicy | None = None
+    error_handler: NodeSpec | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+    deferred: bool = False
+    managed: tuple[tuple[str, ManagedValue], ...] = ()
+    consumes: tuple[str, ...] = ()
+
+    @property
+    def hidden(self) -> bool:
+        """Whether streams leave the node out."""
+        return TAG_HIDDEN in self.tags
+
+
+@dataclass(slots=True)
+class ProgramSpec:
+    """A whole graph or entrypoint, ready to run.
+
+    Args:
+        name: shown in errors and drawings.
+        nodes: by name.
+        channels: templates by name: the state keys and the engine's own.
+        keys: the state keys: what nodes see and checkpoints show as values.
+        input: turns a run's input into writes.
+        output: makes the run's result from the state.
+        stream: makes the values shown in `values` chunks and snapshots from the state.
+        goto, update: turn the parts of a `Command` given as input into writes.
+        functional: whether it is an entrypoint.
+        triggers: the nodes that each channel starts.
+        late, consumable: channels of these kinds.
+        shared: channels whose values are seen from outside the engine.
+    """
+
+    name: str
+    nodes: dict[str, NodeSpec]
+    channels: dict[str, BaseChannel[Any, Any]]
+    keys: tuple[str, ...]
+    input: Callable[[Any], list[Write]]
+    output: Callable[[View], Any]
+    stream: Callable[[View], Any]
+    goto: Callable[[Any], list[Write]]
+    update: Callable[[Any], list[Write]]
+    functional: bool = False
+    interrupt_before: Sequence[str] = ()
+    interrupt_after: Sequence[str] = ()
+    triggers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    late: tuple[str, ...] = ()
+    consumable: tuple[str, ...] = ()
+    shared: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        triggers: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            for channel in node.triggers:
+                triggers.setdefault(channel, []).append(node.name)
+            node.consumes = tuple(c for c in node.triggers if self.channels[c].consumable)
+        self.triggers = {channel: tuple(sorted(names)) for channel, names in triggers.items()}
+        self.triggers.setdefault(TASKS, ())
+        self.late = tuple(name for name, channel in self.channels.items() if channel.late)
+        self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
+        self.shared = frozenset((*self.keys, START))
+        for name, channel in self.channels.items():
+            channel.key = name

@@ -1,0 +1,139 @@
+"""The channels of one run, and how the writes of a superstep change them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twinstep.channels import MISSING, BaseChannel
+from twinstep.constants import START
+from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.pregel.spec import ProgramSpec, View
+from twinstep.stream.events import Write
+
+
+class State:
+    """The state of a run between two supersteps.
+
+    Attributes:
+        channels: by name; this run's own.
+        view: the values of the available state keys, kept in step with the channels.
+        updated: channels whose update may start a node in the next superstep, in the order of their update.
+        dirty: channels that changed since the last checkpoint.
+        armed: transient channels that are available, hence cleared by the next superstep unless written again.
+    """
+
+    __slots__ = ("armed", "channels", "dirty", "spec", "updated", "view")
+
+    def __init__(self, spec: ProgramSpec, stored: dict[str, Any], updated: Sequence[str] = ()) -> None:
+        self.spec = spec
+        self.channels: dict[str, BaseChannel[Any, Any]] = {
+            name: template.from_checkpoint(stored.get(name, MISSING)) for name, template in spec.channels.items()
+        }
+        self.view: dict[str, Any] = {}
+        self.armed: set[str] = set()
+        self.dirty: set[str] = set()
+        self.updated: list[str] = [name for name in updated if name in spec.triggers]
+        for name, channel in self.channels.items():
+            if channel.is_available():
+                self._show(name, channel)
+
+    def _show(self, name: str, channel: BaseChannel[Any, Any]) -> None:
+        if name in self.spec.shared:
+            self.view[name] = channel.get()
+        if channel.transient:
+            self.armed.add(name)
+
+    def _note(self, name: str, channel: BaseChannel[Any, Any]) -> None:
+        """Take note that a channel changed."""
+        self.dirty.add(name)
+        if not channel.is_available():
+            self.view.pop(name, None)
+            return
+        self._show(name, channel)
+        if name in self.spec.triggers:
+            self.updated.append(name)
+
+    def apply(self, writes: Iterable[Sequence[Write]], consumed: Iterable[str] = ()) -> None:
+        """Apply the writes of a superstep, task by task in the given order.
+
+        Args:
+            writes: for each task its writes.
+            consumed: channels that started the tasks and take note of it.
+
+        Raises:
+            InvalidUpdateError: writes that do not fit the channels; the state is then no longer usable.
+        """
+        channels = self.channels
+        self.updated = []
+        for name in consumed:
+            if channels[name].consume():
+                self._note(name, channels[name])
+        grouped: dict[str, list[Any]] = {}
+        for task in writes:
+            for name, value in task:
+                if name in grouped:
+                    grouped[name].append(value)
+                else:
+                    grouped[name] = [value]
+        cleared, self.armed = self.armed, set()
+        for name, values in grouped.items():
+            channel = channels.get(name)
+            if channel is None:
+                raise unknown_key(name, self.spec)
+            if channel.update(values):
+                self._note(name, channel)
+            elif channel.transient and channel.is_available():
+                self.armed.add(name)
+        for name in cleared:
+            if name not in grouped and channels[name].update(()):
+                self._note(name, channels[name])
+            elif name not in grouped:
+                self.armed.add(name)
+        if not self.updated:
+            self.finish()
+
+    def add(self, writes: Sequence[Write]) -> None:
+        """Apply writes on top of what is due: nothing that waits for the next superstep is lost."""
+        due, armed = self.updated, self.armed
+        self.armed = set()
+        self.apply((writes,))
+        self.armed |= armed
+        self.updated = [*due, *(name for name in self.updated if name not in due)]
+
+    def finish(self) -> None:
+        """Make the channels available that waited for the moment when nothing else is due."""
+        for name in self.spec.late:
+            if self.channels[name].finish():
+                self._note(name, self.channels[name])
+
+    def drop_pending(self) -> None:
+        """Forget what was due: a new input starts over."""
+        self.updated = []
+        for name in self.spec.consumable:
+            if self.channels[name].consume():
+                self._note(name, self.channels[name])
+        self.updated = []
+
+    def preview(self, writes: Sequence[Write]) -> View:
+        """Return the view as it would be with one task's writes applied, leaving the state as it is."""
+        view = dict(self.view)
+        view.pop(START, None)
+        touched: dict[str, list[Any]] = {}
+        for name, value in writes:
+            if name in self.spec.shared:
+                touched.setdefault(name, []).append(value)
+        for name, values in touched.items():
+            channel = self.channels[name].copy()
+            channel.update(values)
+            if channel.is_available():
+                view[name] = channel.get()
+        return view
+
+
+def unknown_key(name: str, spec: ProgramSpec) -> InvalidUpdateError:
+    """Return the error of a write to a key that does not exist."""
+    keys = ", ".join(spec.keys)
+    return InvalidUpdateError(
+        f"'{name}' is not a key of the state of '{spec.name}' (keys: {keys})." + did_you_mean(name, spec.keys)
+    )

@@ -1,0 +1,283 @@
+"""One task: a node of a superstep, or a call of a task function. It is also the scope of the code it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from twinstep.constants import NS_END, NS_SEP, RETURN
+from twinstep.errors import NodeError, OutsideRunError
+from twinstep.ids import path_id
+from twinstep.pregel.action import Action
+from twinstep.pregel.questions import ask
+from twinstep.pregel.run import Run
+from twinstep.pregel.spec import NodeSpec
+from twinstep.runtime import ExecutionInfo, Runtime
+from twinstep.stream.events import Custom, TaskFinished, TaskStarted, Write
+from twinstep.types import CachePolicy, Interrupt, RetryPolicy, RunnableConfig, Send, TimeoutPolicy
+
+Path = tuple[Any, ...]
+
+
+class Task:
+    """Code with its arguments at one place of a run.
+
+    The place (`path`) is the same at every resume; whatever is recorded of the task is found by it.
+
+    Attributes:
+        attempt: number of the running attempt, from 1.
+        calls: how often the code has called each task or child in this attempt.
+        pending: task futures that the code has not waited for.
+        lent: whether its slot is lent to the tasks it has started (see `workers.Slots`).
+        fenced: whether the engine has given the running attempt up; what it still does is ignored.
+    """
+
+    __slots__ = (
+        "_id", "action", "args", "asked", "attempt", "began", "cache", "calls", "failure", "fenced", "first", "kwargs",
+        "lent", "name", "path", "pending", "retry", "run", "seen", "timeout",
+    )  # fmt: skip
+
+    triggers: tuple[str, ...] = ("__pregel_push",)
+
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        path: Path,
+        action: Action,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retry: tuple[RetryPolicy, ...] = (),
+        cache: CachePolicy | None = None,
+        timeout: TimeoutPolicy | None = None,
+    ) -> None:
+        self.run, self.name, self.path, self.action = run, name, path, action
+        self.args, self.kwargs = args, kwargs
+        self.retry, self.cache, self.timeout = retry, cache, timeout
+        self._id: str | None = None
+        self.attempt = 0
+        self.first = self.began = self.seen = 0.0
+        self.calls: dict[Any, int] | None = None
+        self.asked: set[str] | None = None
+        self.pending: list[Any] | None = None
+        self.failure: NodeError | None = None
+        self.fenced = self.lent = False
+
+    @property
+    def id(self) -> str:
+        """The task's id: a digest of its path."""
+        if self._id is None:
+            self._id = path_id(self.path)
+        return self._id
+
+    def begin(self) -> None:
+        """Start an attempt: everything is counted anew, so that the same calls find the same records."""
+        self.attempt += 1
+        self.fenced = False
+        self.calls = self.asked = self.pending = None
+        if self.timeout is not None:
+            self.began = self.seen = time.monotonic()
+
+    def occurrence(self, key: Any) -> int:
+        """Return how often `key` was counted before in this attempt."""
+        if self.calls is None:
+            self.calls = {}
+        n = self.calls.get(key, 0)
+        self.calls[key] = n + 1
+        return n
+
+    def check_wanted(self, asked: str) -> None:
+        """Refuse to start anything for an attempt that was given up.
+
+        Raises:
+            OutsideRunError: it was.
+        """
+        if self.fenced:
+            raise OutsideRunError(f"'{asked}' was not started: this attempt of '{self.name}' has timed out or was cancelled.")
+
+    # ------------------------------------------------------------------ what user code asks for (see twinstep.scope)
+
+    def ask(self, value: Any, schema: Any, key: str | None, site: str) -> Any:
+        """Return the answer to a question, or stop the run to wait for it."""
+        return ask(self, value, schema, key, site)
+
+    def write(self, value: Any) -> None:
+        """Send one value to the `custom` stream."""
+        self.alive()
+        emit = self.run.emitter(Custom)
+        if emit is not None and not self.fenced:
+            emit(Custom(self.run.ns_path, self.run.step, value))
+
+    def alive(self) -> None:
+        """Note a sign of life, for idle timeouts that count every sign."""
+        if self.timeout is not None and self.timeout.refresh_on == "auto":
+            self.seen = time.monotonic()
+
+    def heartbeat(self) -> None:
+        """Note an explicit sign of life."""
+        self.seen = time.monotonic()
+
+    def previous(self) -> Any:
+        """Return what the entrypoint saved in its last run on the thread."""
+        return self.run.previous()
+
+    def config(self) -> RunnableConfig:
+        """Return the config as this code should see it: the caller's, and where the code is."""
+        run, given = self.run, self.run.config
+        where = {"checkpoint_ns": self.child_ns(), "thread_id": run.root.thread_id}
+        known = {key: value for key, value in where.items() if value is not None}
+        metadata = {
+            **given.get("metadata", {}),
+            **({"thread_id": run.root.thread_id} if run.root.thread_id is not None else {}),
+            "langgraph_step": run.step,
+            "langgraph_node": self.name,
+            "langgraph_triggers": self.triggers,
+            "langgraph_path": self.public_path,
+            "langgraph_checkpoint_ns": self.child_ns(),
+        }
+        configurable = {**given.get("configurable", {}), **known}
+        return {**given, "configurable": configurable, "metadata": metadata, "recursion_limit": run.limit}
+
+    def child_ns(self) -> str:
+        """Return the namespace that runs nested in this task begin with."""
+        own = f"{self.name}{NS_END}{self.id}"
+        return f"{self.run.ns}{NS_SEP}{own}" if self.run.ns else own
+
+    @property
+    def public_path(self) -> Path:
+        """The place within the superstep, as snapshots and metadata show it."""
+        return ("__pregel_push", self.path[-1], True)
+
+    def runtime(self) -> Runtime[Any]:
+        """Return what the run offers to this code."""
+        run = self.run
+        info = ExecutionInfo(
+            checkpoint_id=run.checkpoint_id,
+            checkpoint_ns=self.child_ns(),
+            task_id=self.id,
+            thread_id=run.root.thread_id,
+            run_id=run.id,
+            node_attempt=self.attempt,
+            node_first_attempt_time=self.first or None,
+        )
+        return Runtime(
+            context=run.context,
+            store=run.store,
+            stream_writer=self.write,
+            heartbeat=self.heartbeat,
+            previous=self.previous(),
+            execution_info=info,
+            control=run.control,
+        )
+
+    # ------------------------------------------------------------------ events
+
+    def emit_started(self) -> None:
+        """Tell that the task begins."""
+        emit = self.run.emitter(TaskStarted)
+        if emit is not None:
+            emit(TaskStarted(self.run.ns_path, self.run.step, self.id, self.name, self.shown_input, self.triggers))
+
+    @property
+    def shown_input(self) -> Any:
+        """The input as `tasks` events show it."""
+        return self.args, self.kwargs
+
+    def emit_finished(
+        self,
+        writes: Sequence[Write],
+        error: BaseException | None = None,
+        interrupts: tuple[Interrupt, ...] = (),
+        *,
+        plain: bool = True,
+        cached: bool = False,
+        hidden: bool = False,
+    ) -> None:
+        """Tell how the task ended."""
+        emit = self.run.emitter(TaskFinished)
+        if emit is not None:
+            run = self.run
+            emit(
+                TaskFinished(
+                    run.ns_path, run.step, self.id, self.name, list(writes), plain, error, interrupts, cached, hidden
+                )
+            )
+
+
+class CallTask(Task):
+    """A call of a task function."""
+
+    __slots__ = ()
+
+    def emit_outcome(self, result: Any, *, cached: bool = False) -> None:
+        """Tell the call's result."""
+        self.emit_finished([(RETURN, result)], cached=cached)
+
+
+class NodeTask(Task):
+    """A node of a superstep.
+
+    Attributes:
+        writes: what it writes, once it has finished.
+        error: why it has failed.
+        interrupts: the questions it waits for; empty when a graph nested in it stopped at a breakpoint.
+        solo: whether it is alone in its superstep, so that its outcome is recorded with the checkpoint itself.
+        replayed: whether its outcome comes from the journal.
+    """
+
+    __slots__ = ("cached", "error", "interrupts", "node", "replayed", "solo", "triggers", "writes")
+
+    def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
+        super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
+        self.node, self.triggers = node, triggers  # type: ignore[misc]
+        self.writes: list[Write] | None = None
+        self.error: BaseException | None = None
+        self.interrupts: tuple[Interrupt, ...] | None = None
+        self.solo = self.replayed = self.cached = False
+
+    @property
+    def public_path(self) -> Path:
+        kind, *rest = self.path[3:]
+        return ("__pregel_pull", *rest) if kind == "pull" else ("__pregel_push", rest[0], False)
+
+    @property
+    def shown_input(self) -> Any:
+        return self.args[0]
+
+    @property
+    def visible(self) -> list[Write]:
+        """The writes that a consumer sees: those of state keys."""
+        shared = self.run.spec.shared
+        return [write for write in self.writes or () if write[0] in shared]
+
+    def emit_started(self) -> None:
+        if not self.node.hidden:
+            super().emit_started()
+
+    def emit_outcome(self) -> None:
+        """Tell how the node ended."""
+        if TaskFinished in self.run.log.wants and not self.node.hidden:
+            node = self.node
+            self.emit_finished(self.visible, self.error, self.interrupts or (), plain=node.plain, cached=self.cached)
+
+
+def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
+    """Make the task of a node whose trigger was updated."""
+    path = (run.id, run.ns, run.step, "pull", node.name)
+    view = run.state.view
+    if node.managed:
+        remaining = run.stop_step - run.step + 1
+        view = {**view, **{key: value.read(remaining) for key, value in node.managed}}
+    return NodeTask(run, node, path, node.read(view), triggers)
+
+
+def push(run: Run, node: NodeSpec, index: int, packet: Send) -> NodeTask:
+    """Make the task of a `Send`."""
+    path = (run.id, run.ns, run.step, "push", index, node.name)
+    input = packet.arg if node.coerce is None else node.coerce(packet.arg)
+    task = NodeTask(run, node, path, input, Task.triggers)
+    if packet.timeout is not None:
+        task.timeout = TimeoutPolicy.of(packet.timeout)
+    return task
+

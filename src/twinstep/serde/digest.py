@@ -1,0 +1,104 @@
+"""Digests: equal arguments have equal digests, in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from msgpack import ExtType
+
+from twinstep.serde.failures import FAILURE, failure_parts
+from twinstep.serde.kinds import MARK, SCALARS, Parts, encoder_of, qualified
+from twinstep.serde.packers import Packers
+from twinstep.serde.registry import OBJECT
+from twinstep.serde.shapes import is_data, shape_of
+from twinstep.serde.values import FROZENSET, SET, TUPLE
+
+_SIZE: Final = 16
+# Marks that occur in digests only, never on the wire.
+_DICT: Any = ExtType(MARK, b"\xfe")
+_OPAQUE: Any = ExtType(MARK, b"\xff")
+_packers: Final = Packers(unicode_errors="surrogatepass")
+_shapes: Final[WeakKeyDictionary[type, Callable[[Any], tuple[Any, ...]]]] = WeakKeyDictionary()
+
+
+def digest(obj: Any) -> bytes:
+    """Return 16 bytes that depend on the value alone.
+
+    Values that differ in the order of a dict or set have the same digest. What cannot be stored contributes the
+    qualified name of its type instead of failing; that a data class is not registered yet
+    makes no difference, unless it gets another name.
+    """
+    try:
+        data = _packers.pack(obj if type(obj) in SCALARS else _canonical(obj, set()))
+    except (RecursionError, ValueError):  # deeper than anything that can be stored
+        data = _packers.pack(_opaque(obj))
+    return blake2b(data, digest_size=_SIZE).digest()
+
+
+def _canonical(obj: Any, around: set[int]) -> Parts:
+    """Return a tree that packs to the same bytes for equal values of one type; `obj` is no scalar."""
+    cls = type(obj)
+    if id(obj) in around:
+        return _opaque(obj)
+    around.add(id(obj))
+    if cls is list:
+        tree = _canonicals(obj, around)
+    elif cls is tuple:
+        tree = [TUPLE.mark, *_canonicals(obj, around)]
+    elif cls is dict:
+        tree = _dict(obj, around)
+    elif cls is set or cls is frozenset:
+        mark = SET.mark if cls is set else FROZENSET.mark
+        tree = [mark, *sorted(map(_packers.pack, _canonicals(obj, around)))]
+    else:
+        mark, *parts = _parts(obj)
+        tree = [mark, *_canonicals(parts, around)]
+    around.discard(id(obj))
+    return tree
+
+
+def _canonicals(items: Iterable[Any], around: set[int]) -> list[Any]:
+    return [item if type(item) in SCALARS else _canonical(item, around) for item in items]
+
+
+def _dict(obj: dict[Any, Any], around: set[int]) -> Parts:
+    tree: Parts = [_DICT]
+    if all(type(key) is str for key in obj):
+        pairs: list[tuple[Any, Any]] = [(key, obj[key]) for key in sorted(obj)]
+    else:
+        keys = map(_packers.pack, _canonicals(obj, around))
+        pairs = sorted(zip(keys, obj.values(), strict=True), key=lambda pair: pair[0])
+    for key, value in pairs:
+        tree += (key, value if type(value) in SCALARS else _canonical(value, around))
+    return tree
+
+
+def _parts(obj: Any) -> Parts:
+    """Take a value apart, or stand in for it when that cannot be done."""
+    cls = type(obj)
+    try:
+        if isinstance(obj, BaseException):
+            name, _, args, attributes = failure_parts(obj)  # the text may show an address
+            return [FAILURE.mark, name, args, attributes]
+        encode = encoder_of(cls)
+        if encode is not None:
+            return encode(obj)
+        if is_data(cls):
+            return [OBJECT.mark, qualified(cls), *_shape(cls)(obj)]
+    except Exception:  # a value that cannot be stored, or an odd class of the program
+        pass
+    return _opaque(obj)
+
+
+def _shape(cls: type) -> Callable[[Any], tuple[Any, ...]]:
+    parts = _shapes.get(cls)
+    if parts is None:
+        parts = _shapes[cls] = shape_of(cls).parts
+    return parts
+
+
+def _opaque(obj: Any) -> Parts:
+    return [_OPAQUE, qualified(type(obj))]

@@ -1,0 +1,74 @@
+"""Helpers to write to a saver as a run does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from twinstep.checkpoint.base import BaseCheckpointSaver, Checkpoint, empty_checkpoint
+from twinstep.checkpoint.rows import CheckpointRow, Commit, RecordRow
+from twinstep.ids import new_id
+from twinstep.types import RunnableConfig
+
+
+class Lane:
+    """A saver whose methods are called in their asynchronous form, where there is one."""
+
+    def __init__(self, saver: BaseCheckpointSaver) -> None:
+        self.saver = saver
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.saver, f"a{name}", None)
+        return (
+            getattr(self.saver, name) if method is None else lambda *args, **kw: asyncio.run(_result(method, args, kw))
+        )
+
+
+async def _result(method: Any, args: Any, kw: Any) -> Any:
+    found = method(*args, **kw)
+    return [each async for each in found] if isinstance(found, AsyncIterator) else await found
+
+
+class Run:
+    """A run that has claimed a thread and writes checkpoints and records to it."""
+
+    def __init__(self, saver: Any, thread_id: str = "t", ns: str = "", run: str | None = None) -> None:
+        self.saver, self.thread_id, self.ns, self.id = saver, thread_id, ns, run or new_id()
+        loaded = saver.load(thread_id, ns)
+        self.epoch = loaded.epoch
+        self.head: str | None = loaded.head.checkpoint if loaded.head else None
+        self.base: str | None = loaded.rows[-1].base if loaded.rows else None
+        self.write(claim=True)
+        self.epoch += 1
+
+    def write(self, **parts: Any) -> None:
+        self.saver.commit(Commit(self.thread_id, self.ns, self.id, self.epoch, **parts))
+
+    def step(
+        self, blob: bytes = b"state", *, whole: bool = False, parent: str | None = None, **parts: Any
+    ) -> CheckpointRow:
+        """Commit one more checkpoint and return its row."""
+        id = new_id()
+        base = id if whole or self.base is None else self.base
+        row = CheckpointRow(id, parent or self.head, base, blob)
+        self.write(expect=self.head, checkpoint=row, **parts)
+        self.head, self.base = id, base
+        return row
+
+    def record(self, id: str, blob: bytes = b"result", **parts: Any) -> RecordRow:
+        """Put one outcome on record and return its row."""
+        row = RecordRow(self.head or "", self.id, id, blob)
+        self.write(records=(row,), **parts)
+        return row
+
+
+def thread(thread_id: Any = "1", **more: Any) -> RunnableConfig:
+    """Return the config of a thread."""
+    return {"configurable": {"thread_id": thread_id, **more}}
+
+
+def put(saver: Any, config: RunnableConfig, metadata: dict[str, Any] | None = None, **values: Any) -> RunnableConfig:
+    """Put a checkpoint with these channel values and return its config."""
+    checkpoint: Checkpoint = {**empty_checkpoint(), "channel_values": values}
+    return saver.put(config, checkpoint, metadata or {}, {})

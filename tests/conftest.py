@@ -1,0 +1,92 @@
+"""The axes of the behaviour tests: every test that asks for them runs in both lanes and on every saver."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twinstep.checkpoint.base import BaseCheckpointSaver
+from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.checkpoint.sqlite import SqliteSaver
+
+
+class Lane:
+    """Calls a compiled object's methods, synchronously or on an event loop; streams come back as lists."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_async = name == "async"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def call(self, graph: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        if not self.is_async:
+            result = getattr(graph, method)(*args, **kwargs)
+            return list(result) if inspect.isgenerator(result) else result
+
+        async def main() -> Any:
+            result = getattr(graph, f"a{method}")(*args, **kwargs)
+            return [chunk async for chunk in result] if hasattr(result, "__aiter__") else await result
+
+        return asyncio.run(main())
+
+    def invoke(self, graph: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.call(graph, "invoke", *args, **kwargs)
+
+    def stream(self, graph: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(self.call(graph, "stream", *args, **kwargs))
+
+    def state(self, graph: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.call(graph, "get_state", *args, **kwargs)
+
+    def history(self, graph: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(self.call(graph, "get_state_history", *args, **kwargs))
+
+    def update(self, graph: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.call(graph, "update_state", *args, **kwargs)
+
+
+@pytest.fixture(params=["sync", "async"])
+def lane(request: pytest.FixtureRequest) -> Lane:
+    """Both ways to run."""
+    return Lane(request.param)
+
+
+@pytest.fixture(params=["plain", "coroutine"])
+def colour(request: pytest.FixtureRequest) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Both colours of user code: a decorator that leaves a function as it is, or makes it a coroutine function."""
+    if request.param == "plain":
+        return lambda fn: fn
+
+    def asynchronous(fn: Callable[..., Any]) -> Callable[..., Any]:
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)
+            return fn(*args, **kwargs)
+
+        wrapper.__name__ = wrapper.__qualname__ = fn.__name__
+        wrapper.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]  # parameters are injected by name
+        return wrapper
+
+    return asynchronous
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
+    """Every backend, empty."""
+    if request.param == "memory":
+        yield InMemorySaver()
+    else:
+        with SqliteSaver.from_conn_string(str(tmp_path / "threads.sqlite")) as saver:
+            yield saver
+
+
+@pytest.fixture
+def thread() -> dict[str, Any]:
+    """A config with a thread id."""
+    return {"configurable": {"thread_id": "1"}}
