@@ -3,7 +3,7 @@
 import operator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from editorial_desk import brief, report, texts
 from editorial_desk.brief import Material, Point, Round
@@ -11,6 +11,7 @@ from editorial_desk.model import compose, prompt_for
 from editorial_desk.texts import Analysis
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, StateGraph
+from twinstep.graph.state import CompiledStateGraph
 from twinstep.runtime import get_runtime
 from twinstep.types import interrupt
 
@@ -136,14 +137,14 @@ def opening(page: Page) -> Literal["draft", "revise"]:
     return "revise" if page["points"] else "draft"
 
 
-def verdict_of_panel(page: Page) -> Literal["revise", "__end__"]:
+def verdict_of_panel(page: Page) -> str:
     """Go on while it helps."""
     rounds = page["rounds"]
     stuck = len(rounds) > 1 and rounds[-1].score <= rounds[-2].score
     return END if stuck or len(rounds) == MAX_ROUNDS or rounds[-1].score >= brief.GOOD_ENOUGH else "revise"
 
 
-newsroom = (
+newsroom: CompiledStateGraph[Page, Any, Page, Page] = (
     StateGraph(Page)
     .add_node(draft)
     .add_node(revise)
@@ -151,7 +152,7 @@ newsroom = (
     .add_conditional_edges(START, opening)
     .add_edge("draft", "score")
     .add_edge("revise", "score")
-    .add_conditional_edges("score", verdict_of_panel)
+    .add_conditional_edges("score", verdict_of_panel, ["revise", END])
     .compile()
 )
 

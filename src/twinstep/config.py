@@ -29,7 +29,9 @@ def get_store() -> Any:
     """
     store = require_scope("get_store()").run.store
     if store is None:
-        raise OutsideRunError("get_store(): this run has no store; pass one to compile(store=...) or entrypoint(store=...).")
+        raise OutsideRunError(
+            "get_store(): this run has no store; pass one to compile(store=...) or entrypoint(store=...)."
+        )
     return store
 
 

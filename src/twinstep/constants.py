@@ -35,7 +35,9 @@ NS_SEP: Final = "|"
 """Separates the levels of a checkpoint namespace."""
 NS_END: Final = ":"
 """Separates node name and task id within one level of a checkpoint namespace."""
-RESERVED: Final = frozenset({START, END, PREVIOUS, TASKS, INTERRUPT, ERROR, RETURN, INPUT, COPY, ROOT, PARENT, METADATA})
+RESERVED: Final = frozenset(
+    {START, END, PREVIOUS, TASKS, INTERRUPT, ERROR, RETURN, INPUT, COPY, ROOT, PARENT, METADATA}
+)
 
 DEFAULT_RECURSION_LIMIT: Final = 10_000
 """Supersteps a run may take when its config names no `recursion_limit`."""

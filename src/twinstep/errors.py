@@ -94,7 +94,9 @@ class ThreadConflictError(TwinstepError):
         theirs: id of the run that holds the thread, when known.
     """
 
-    def __init__(self, message: str, *, thread_id: str = "", ours: str | None = None, theirs: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, thread_id: str = "", ours: str | None = None, theirs: str | None = None
+    ) -> None:
         super().__init__(message)
         self.thread_id, self.ours, self.theirs = thread_id, ours, theirs
 

@@ -9,9 +9,19 @@ import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar, overload, runtime_checkable
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    overload,
+    runtime_checkable,
+)
 
-from twinstep.constants import PARENT
 from twinstep.errors import InvalidConfigError, OutsideRunError
 from twinstep.scope import current_scope
 
@@ -74,7 +84,7 @@ class Command(Generic[N]):
     resume: Any = field(default_factory=lambda: NOTHING)
     goto: Send | N | Sequence[Send | N] = ()
 
-    PARENT: ClassVar[Literal["__parent__"]] = PARENT
+    PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 
     def __repr__(self) -> str:
         shown = [("graph", self.graph, None), ("update", self.update, None), ("resume", self.resume, NOTHING)]
@@ -199,6 +209,15 @@ class RetryPolicy(NamedTuple):
         if callable(rule):
             return bool(rule(error))
         return isinstance(error, tuple(rule))
+
+
+Retry = RetryPolicy | Sequence[RetryPolicy] | None
+"""One policy, several (the first that matches an error decides), or none."""
+
+
+def retry_policies(retry: Retry) -> tuple[RetryPolicy, ...]:
+    """Return one or several retry policies as a tuple."""
+    return () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else tuple(retry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,5 +373,3 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
     if scope is None:
         raise OutsideRunError("interrupt() was called outside of a run; call it in a node, a task or an entrypoint.")
     return scope.ask(value, response_schema, key, sys._getframe(1).f_code.co_qualname)
-
-

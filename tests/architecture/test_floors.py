@@ -14,10 +14,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "twinstep"
 # From the bottom up; what stands here is a module or package of twinstep, "" is twinstep/__init__.py itself.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "constants", "types", "ids", "scope", "version", "warnings"}),
-    frozenset({"channels", "serde"}),
+    frozenset({"channels", "serde", "runtime", "config", "managed", "callbacks"}),
     frozenset({"checkpoint", "store", "cache", "stream"}),
     frozenset({"pregel"}),
-    frozenset({"runtime", "config", "managed", "callbacks"}),
     frozenset({"graph", "func", "messages"}),
     frozenset({""}),
     frozenset({"prebuilt", "integrations", "testing", "cli", "server"}),
@@ -218,7 +217,7 @@ def written(files: dict[str, str], source: Path) -> Tree:
             {"types.py": "if TYPE_CHECKING:\n    from .serde import codec", "serde/codec.py": ""},
             ["twinstep.types:2"],
         ),
-        (upward, {"pregel/a.py": "import_module('..config', __package__)", "config.py": ""}, ["twinstep.config"]),
+        (upward, {"pregel/a.py": "import_module('..func', __package__)", "func.py": ""}, ["twinstep.func"]),
         (upward, {"graph/__init__.py": "from ..func import task", "func/__init__.py": ""}, ["twinstep.func"]),
         (upward, {"graph/__init__.py": "import twinstep", "__init__.py": ""}, ["twinstep.graph:1 imports twinstep"]),
         (

@@ -164,6 +164,7 @@ SAMPLES: dict[str, Any] = {
     "bytearray": {"deep": [bytearray(b"abc"), b"abc", (bytearray(),)]},
     "list": [[], [[1]], [1, "a", None]],
     "tuple": ((), (1, (2, [3, (4,)]))),
+    "long tuple": tuple(range(20)),
     "dict": {"a": {"b": {}}},
     "dict keys": {1: "int", None: "none", (1, (2,)): "tuple", frozenset({3}): "set", 1.5: 0, b"b": 0, 2**70: 0},
     "enum keys": {Colour.RED: 1, Level.LOW: 2, Frozen("k", (1,)): 3, Pair(1, 2): 4},

@@ -70,6 +70,12 @@ def _hidden(value: Any) -> KnownModel:
     return model
 
 
+def _failure() -> Any:
+    error: Any = ValueError(bad)
+    error.lock = bad
+    return error
+
+
 def _cycle() -> Any:
     inner: dict[str, Any] = {}
     inner["b"] = [inner]
@@ -102,6 +108,7 @@ def _deep() -> Any:
         ({"b": bytearray(b"x"), "c": bad}, "state['c']"),
         (_cycle(), "state['a']['b'][0]"),
         ([datetime(2026, 1, 1, tzinfo=Odd())], "state[0]"),
+        ([_failure(), bytearray(b"x"), bad], "state[2]"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -148,6 +155,12 @@ def test_value_that_is_no_data_is_refused(value: Any) -> None:
     for holder in (value, [value], {"a": bytearray(b"x"), "b": (value,)}):
         with pytest.raises(EncodingError):
             serde.dumps(holder)
+
+
+@pytest.mark.parametrize("value", [bad, partial(print), print, int])
+def test_what_no_registration_helps_is_said_to_be_so(value: Any) -> None:
+    with pytest.raises(EncodingError, match=rf"of type '{type(value).__qualname__}' cannot be stored; store what"):
+        serde.dumps(value)
 
 
 def test_value_without_a_place_is_named_as_such() -> None:

@@ -259,7 +259,12 @@ def test_many_threads_and_tasks_share_a_serializer() -> None:
     async def main() -> list[bytes]:
         return await asyncio.gather(*(asyncio.to_thread(serde.dumps, value) for _ in range(50)))
 
-    assert set(asyncio.run(main())) == {expected}
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        assert set(asyncio.run(main())) == {expected}
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_serializer_after_a_failure_is_as_before() -> None:

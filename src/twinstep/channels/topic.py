@@ -28,10 +28,6 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value]]):
         new.accumulate = self.accumulate
         return new
 
-    @property
-    def ValueType(self) -> Any:
-        return Sequence[self.typ]
-
     def _kind(self) -> tuple[Any, ...]:
         return (self.typ, self.accumulate)
 

@@ -214,7 +214,7 @@ def _apply_change(
     state: dict[str, Any], owned: set[str], channel: str, change: Change, tasks: list[TaskWrites]
 ) -> None:
     op = change[0]
-    if op == EXTEND or op == SPLICE:
+    if op in (EXTEND, SPLICE):
         old = state.get(channel, ())
         value = old if channel in owned else list(old)
         value[change[1] :] = change[2] if op == SPLICE else [i for w in written_to(tasks, channel) for i in w]

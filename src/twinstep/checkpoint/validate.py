@@ -177,5 +177,8 @@ def _storable(text: str, name: str, longest: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # an object that cannot be printed, an integer too long to be
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -11,13 +11,13 @@ from twinstep.channels import EphemeralValue, LastValue, Topic
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import END, PREVIOUS, START, TASKS
 from twinstep.errors import GraphValidationError, InvalidUpdateError
-from twinstep.func.task import Retry, Timeout, policies
+from twinstep.func.task import Timeout
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
-from twinstep.types import CachePolicy, Mismatch, Send, TimeoutPolicy
+from twinstep.types import CachePolicy, Mismatch, Retry, Send, TimeoutPolicy, retry_policies
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
@@ -25,7 +25,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-class entrypoint:  # noqa: N801  # a decorator, written like one
+class entrypoint:  # a decorator, written like one
     """Make a function a program that can be invoked, streamed, interrupted and resumed.
 
     The function's first parameter is the input (use a mapping for several values). Parameters named `previous`,
@@ -81,11 +81,11 @@ class entrypoint:  # noqa: N801  # a decorator, written like one
             "on_mismatch": on_mismatch,
         }
         self.cache_policy = cache_policy
-        self.retry = policies(retry_policy if retry_policy is not None else retry)
+        self.retry = retry_policies(retry_policy if retry_policy is not None else retry)
         self.timeout = TimeoutPolicy.of(timeout)
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class final(Generic[R, S]):  # noqa: N801  # read as entrypoint.final
+    class final(Generic[R, S]):  # read as entrypoint.final
         """Return one value to the caller and save another for the next run's `previous`."""
 
         value: R

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -11,17 +11,11 @@ from twinstep.errors import GraphValidationError
 from twinstep.pregel.action import Action
 from twinstep.pregel.futures import call
 from twinstep.serde import register_schema_types
-from twinstep.types import CachePolicy, RetryPolicy, TaskFuture, TimeoutPolicy
+from twinstep.types import CachePolicy, Retry, TaskFuture, TimeoutPolicy, retry_policies
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Retry = RetryPolicy | Sequence[RetryPolicy] | None
 Timeout = float | timedelta | TimeoutPolicy | None
-
-
-def policies(retry: Retry) -> tuple[RetryPolicy, ...]:
-    """Return one or several retry policies as a tuple."""
-    return () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else tuple(retry)
 
 
 class TaskFunction(Generic[P, T]):
@@ -51,7 +45,7 @@ class TaskFunction(Generic[P, T]):
             )
         self.name = name or self.action.name
         self.key = key
-        self.retry_policy, self.cache_policy = policies(retry_policy), cache_policy
+        self.retry_policy, self.cache_policy = retry_policies(retry_policy), cache_policy
         self.timeout = TimeoutPolicy.of(timeout)
         register_schema_types(func)
         functools.update_wrapper(self, func, updated=())

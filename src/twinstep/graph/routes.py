@@ -110,8 +110,8 @@ class Router:
                     one = ends[one]
                 if one is None or one == START:
                     raise InvalidUpdateError(
-                        f"Path function '{path}' of '{source}' did not return a valid destination: {one!r}. Return node "
-                        "names, END, Send packets, or a list of them."
+                        f"Path function '{path}' of '{source}' did not return a valid destination: {one!r}. Return "
+                        "node names, END, Send packets, or a list of them."
                     )
                 found += self._start(one)
             return found

@@ -48,7 +48,7 @@ class Schema:
             self.channels[ROOT] = root
         self.keys = tuple(self.channels)
         self.is_root = ROOT in self.channels
-        self.build: Callable[[dict[str, Any]], Any] = type if is_structured(type) else _same
+        self.build: Callable[[dict[str, Any]], Any] = (lambda values: type(**values)) if is_structured(type) else _same
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class Schema:
 
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
-        return self.build(payload) if self.build is not _same and isinstance(payload, Mapping) else payload
+        return self.build(dict(payload)) if self.build is not _same and isinstance(payload, Mapping) else payload
 
 
 def _same(values: dict[str, Any]) -> Any:
@@ -174,7 +174,9 @@ def writes_of(update: Any, keys: Mapping[str, AnyChannel]) -> list[Write]:
     if is_structured(type(update)):
         fields = getattr(update, "model_fields_set", None)
         if fields is not None:
-            return [(name, getattr(update, name)) for name in type(update).model_fields if name in fields and name in keys]
+            return [
+                (name, getattr(update, name)) for name in type(update).model_fields if name in fields and name in keys
+            ]
         named = [(f.name, getattr(update, f.name)) for f in dataclasses.fields(update)]
         return [(name, value) for name, value in named if value is not None and name in keys]
     raise InvalidUpdateError(

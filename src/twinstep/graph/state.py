@@ -17,7 +17,7 @@ from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.serde import register_schema_types
-from twinstep.types import All, CachePolicy, Command, Mismatch, RetryPolicy, TimeoutPolicy
+from twinstep.types import All, CachePolicy, Command, Mismatch, Retry, TimeoutPolicy, retry_policies
 
 StateT = TypeVar("StateT")
 ContextT = TypeVar("ContextT")
@@ -125,7 +125,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         defer: bool = False,
         metadata: dict[str, Any] | None = None,
         input_schema: type[Any] | None = None,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        retry_policy: Retry = None,
         cache_policy: CachePolicy | None = None,
         error_handler: Callable[..., Any] | None = None,
         destinations: Mapping[str, str] | Sequence[str] | None = None,
@@ -165,7 +165,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             schema=schema,
             defer=defer,
             metadata=metadata,
-            retry=() if retry_policy is None else (retry_policy,) if isinstance(retry_policy, RetryPolicy) else tuple(retry_policy),
+            retry=retry_policies(retry_policy),
             cache=cache_policy,
             error_handler=None if error_handler is None else Action(error_handler),
             ends=_destinations(destinations, action),
@@ -185,7 +185,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     def _note_change(self, what: str) -> None:
         if self.compiled:
-            log.warning("Adding %s to a graph that has already been compiled: the compiled graph does not change.", what)
+            log.warning(
+                "Adding %s to a graph that has already been compiled: the compiled graph does not change.", what
+            )
 
     def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
         """Run a node after another one has run; or, with a list, after all of the list have (a join).
@@ -342,7 +344,7 @@ def _annotation(fn: Any, name: str | None) -> Any:
     """Return the annotation of a function's result (`"return"`) or of its first parameter (None)."""
     from typing import get_type_hints
 
-    code = fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)
+    code = fn if inspect.isroutine(fn) else type(fn).__call__
     try:
         hints = get_type_hints(code, include_extras=True)
         if name is None:
@@ -372,11 +374,11 @@ def _literals(fn: Any, name: str) -> list[str] | None:
 def _destinations(given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
     """Return where a node's commands may go: as given, or as annotated by `-> Command[Literal[...]]`."""
     if given is not None:
-        return dict(given) if isinstance(given, Mapping) else {name: "" for name in given}
+        return dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, "")
     annotation = _annotation(action, "return")
     for part in (annotation, *get_args(annotation)):
         if get_origin(part) is Command:
             inner = get_args(part)[0]
             if get_origin(inner) is Literal:
-                return {name: "" for name in get_args(inner)}
+                return dict.fromkeys(get_args(inner), "")
     return None

@@ -13,12 +13,10 @@ from twinstep.errors import GraphValidationError, did_you_mean
 if TYPE_CHECKING:
     from twinstep.graph.state import StateGraph
 
-AnyGraph = Any
 
-
-def shape(builder: StateGraph[Any, Any, Any, Any]) -> nx.DiGraph:
+def shape(builder: StateGraph[Any, Any, Any, Any]) -> nx.DiGraph[str]:
     """Return the graph of all possible transitions; `open` nodes may go anywhere."""
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from((START, *builder.nodes, END))
     graph.add_edges_from(builder.edges)
     for starts, end in builder.waiting_edges:
@@ -69,7 +67,7 @@ def _check_target(builder: StateGraph[Any, Any, Any, Any], where: str, target: s
     raise GraphValidationError(f"{where} found unknown target '{target}'." + did_you_mean(target, builder.nodes))
 
 
-def _unreachable(builder: StateGraph[Any, Any, Any, Any], graph: nx.DiGraph) -> Iterator[str]:
+def _unreachable(builder: StateGraph[Any, Any, Any, Any], graph: nx.DiGraph[str]) -> Iterator[str]:
     reached = nx.descendants(graph, START)
     for name in builder.nodes:
         if name not in reached:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import deque
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
@@ -43,7 +44,9 @@ class Action:
         self.fn = fn
         self.is_runnable = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
         if not callable(fn) and not self.is_runnable:
-            raise GraphValidationError(f"Expected a function, a callable object or a runnable, got {type(fn).__name__}.")
+            raise GraphValidationError(
+                f"Expected a function, a callable object or a runnable, got {type(fn).__name__}."
+            )
         self.name = name_of(fn)
         self.is_generator = False
         if self.is_runnable:
@@ -52,8 +55,8 @@ class Action:
             self.inject: dict[str, int | None] = {} if hasattr(fn, "spec") else {"config": None}
             return
         code = unwrap(fn)
-        if not inspect.isroutine(code):
-            code = unwrap(getattr(code, "__call__", code))
+        if not inspect.isroutine(code) and not inspect.isclass(code):
+            code = unwrap(type(code).__call__)
         self.inject = _injected(fn, taken)
         self.is_async = inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
         self.is_generator = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
@@ -79,18 +82,16 @@ class Action:
 
 def _last(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run a generator function to its end and return the last value it yields."""
-    value = None
-    for value in fn(*args, **kwargs):
-        pass
-    return value
+    last = deque(fn(*args, **kwargs), maxlen=1)
+    return last[0] if last else None
 
 
 async def _alast(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run an asynchronous generator function to its end and return the last value it yields."""
-    value = None
+    last: deque[Any] = deque(maxlen=1)
     async for value in fn(*args, **kwargs):
-        pass
-    return value
+        last.append(value)
+    return last[0] if last else None
 
 
 def unwrap(fn: Any) -> Any:

@@ -76,13 +76,13 @@ def nested(run: Run) -> Iterator[None]:
     if parent is None:
         root.loop = asyncio.get_running_loop()
         root.gate = Gate(root.limit) if root.limit else None
-    elif root.gate is not None and not parent.lent:
+    elif root.gate is not None and isinstance(parent, Task) and not parent.lent:
         parent.lent = True
         root.gate.leave()
     try:
         yield
     finally:
-        if parent is not None:
+        if isinstance(parent, Task):
             take_back_gate(parent)
 
 
@@ -239,7 +239,7 @@ class AsyncFuture(asyncio.Task[Any]):
     @property
     def observed(self) -> bool:
         """Whether somebody has seen the outcome."""
-        return not self._log_traceback  # type: ignore[attr-defined]  # set by asyncio until an error is retrieved
+        return not self._log_traceback  # set by asyncio until an error is retrieved
 
     def result(self) -> Any:
         """Return the result of a task that has ended.

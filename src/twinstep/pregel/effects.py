@@ -17,7 +17,7 @@ from twinstep.pregel.action import Action
 from twinstep.types import TimeoutPolicy
 
 if TYPE_CHECKING:
-    from twinstep.pregel.task import Task
+    from twinstep.pregel.task import NodeTask, Task
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class RunTasks:
     When one fails, those that have not begun are left out and those that can be cancelled are.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[NodeTask]
 
 
 @dataclass(slots=True)

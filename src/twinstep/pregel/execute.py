@@ -11,6 +11,7 @@ from typing import Any
 from twinstep.checkpoint.format import Record, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.errors import GraphBubbleUp, GraphInterrupt, NodeError, NonDeterminismError, ParentCommand
+from twinstep.ids import question_id
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, store
 from twinstep.pregel.questions import INVALID_ANSWER
 from twinstep.pregel.run import Run
@@ -18,7 +19,6 @@ from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
-from twinstep.ids import question_id
 from twinstep.types import Interrupt, RetryPolicy
 
 QUESTIONS = "questions:"
@@ -156,10 +156,9 @@ def same_call(task: Task, record: Record, digest: bytes) -> bool:
     if task.run.mismatch == "rerun":
         return False
     raise NonDeterminismError(
-        f"'{task.name}' (call {task.path[-1]} in '{task.path[-3] if len(task.path) > 3 else task.run.spec.name}') was "
-        f"recorded with other arguments than it is called with now: {task.args!r} {task.kwargs or ''}. On resume the "
-        "code must make the same calls: move what changes (time, random numbers, reads) into a task, or give the call a "
-        "key=.",
+        f"Call {task.path[-1]} of task '{task.name}' was recorded with other arguments than it is made with now: "
+        f"{task.args!r} {task.kwargs or ''}. On resume the code must make the same calls: move what changes (time, "
+        "random numbers, reads) into a task, or name its calls with task(key=...).",
         name=task.name,
         recorded=record.digest.hex(),
         actual=(task.args, task.kwargs),

@@ -127,7 +127,8 @@ def _commit(
 def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> CheckpointRow:
     """Encode the state as the checkpoint `run.checkpoint_id`, as changes or, when replay would be long, whole."""
     saver, state, id = run.saver, run.state, run.checkpoint_id
-    assert saver is not None and id is not None
+    assert saver is not None
+    assert id is not None
     size, length = run.weight
     whole = run.base is None or length > 2 * size + SLACK
     writes = [TaskWrites(t.id, t.name, t.visible) for t in tasks if not t.node.plain or t.writes]

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.validate import address
 from twinstep.constants import DEFAULT_RECURSION_LIMIT, NS_END, NS_SEP
-from twinstep.errors import InvalidConfigError, OutsideRunError, did_you_mean
-from twinstep.pregel.run import Root, Run
+from twinstep.errors import InvalidConfigError, did_you_mean
+from twinstep.pregel.compiled import Compiled, merged
+from twinstep.pregel.run import Run
 from twinstep.pregel.task import Task
 from twinstep.runtime import RunControl
 from twinstep.scope import SCOPE
 from twinstep.stream import SILENT, Listener
 from twinstep.stream.log import EventLog
 from twinstep.types import DURABILITIES, NOTHING, Durability, RunnableConfig
-
-if TYPE_CHECKING:
-    from twinstep.pregel.main import Pregel
 
 
 @dataclass(slots=True)
@@ -38,7 +36,7 @@ DEFAULTS = Options()
 
 
 def open_call(
-    graph: Pregel[Any, Any, Any, Any],
+    graph: Compiled[Any, Any, Any, Any],
     config: RunnableConfig | None,
     options: Options = DEFAULTS,
     listeners: tuple[Listener, ...] = (),
@@ -70,7 +68,7 @@ def open_call(
     return run, checkpoint_id
 
 
-def _independent(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig | None, scope: Task) -> bool:
+def _independent(graph: Compiled[Any, Any, Any, Any], config: RunnableConfig | None, scope: Task) -> bool:
     """Tell whether a call inside a run addresses another thread, so that it is a run of its own."""
     if not config:
         return False
@@ -79,7 +77,7 @@ def _independent(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig | Non
 
 
 def _root(
-    graph: Pregel[Any, Any, Any, Any],
+    graph: Compiled[Any, Any, Any, Any],
     config: RunnableConfig,
     options: Options,
     listeners: tuple[Listener, ...],
@@ -110,7 +108,7 @@ def _root(
 
 
 def _nested(
-    graph: Pregel[Any, Any, Any, Any],
+    graph: Compiled[Any, Any, Any, Any],
     config: RunnableConfig,
     options: Options,
     listeners: tuple[Listener, ...],
@@ -145,7 +143,7 @@ def _nested(
     return run, None
 
 
-def _child_ns(graph: Pregel[Any, Any, Any, Any], parent: Task) -> str:
+def _child_ns(graph: Compiled[Any, Any, Any, Any], parent: Task) -> str:
     """Return the namespace of the next run nested in a task; one that remembers has the same for every task."""
     base = parent.child_ns() if parent.run.saver is not None or parent.run.log is not SILENT else parent.name
     if graph.checkpointer is True:
@@ -154,9 +152,7 @@ def _child_ns(graph: Pregel[Any, Any, Any, Any], parent: Task) -> str:
     return f"{base}{NS_SEP}{n}" if n else base
 
 
-def _names(
-    graph: Pregel[Any, Any, Any, Any], given: Sequence[str] | None, default: Sequence[str]
-) -> Sequence[str]:
+def _names(graph: Compiled[Any, Any, Any, Any], given: Sequence[str] | None, default: Sequence[str]) -> Sequence[str]:
     """Return node names for breakpoints.
 
     Raises:
@@ -173,39 +169,3 @@ def _names(
                 + did_you_mean(name, known)
             )
     return names
-
-
-def merged(*configs: RunnableConfig | None) -> RunnableConfig:
-    """Return one config in which later ones win; tags are joined, `configurable` and `metadata` merged.
-
-    Raises:
-        InvalidConfigError: a config is no mapping.
-    """
-    given = [config for config in configs if config]
-    if len(given) == 1 and type(given[0]) is dict:
-        return cast(RunnableConfig, given[0])
-    result: dict[str, Any] = {}
-    for config in given:
-        if not isinstance(config, Mapping):
-            raise InvalidConfigError(f"A config is a mapping such as {{'configurable': {{...}}}}, got {config!r}.")
-        for key, value in config.items():
-            if value is None:
-                continue
-            if key in ("configurable", "metadata"):
-                value = {**result.get(key, {}), **value}
-            elif key == "tags":
-                value = [*result.get(key, []), *value]
-            result[key] = value
-    return cast(RunnableConfig, result)
-
-
-def reader(graph: Pregel[Any, Any, Any, Any], thread_id: str, ns: str, config: RunnableConfig) -> Run:
-    """Make a run that only reads or edits a thread's state.
-
-    Raises:
-        OutsideRunError: the graph keeps nothing that could be read.
-    """
-    saver = graph.journal()
-    if saver is None:
-        raise OutsideRunError(f"'{graph.spec.name}' has no checkpointer to read from.")
-    return Run(graph.spec, config, thread_id=thread_id, ns=ns, saver=saver, limit=DEFAULT_RECURSION_LIMIT)

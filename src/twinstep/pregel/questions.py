@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twinstep.errors import (
     GraphInterrupt,
@@ -13,16 +13,28 @@ from twinstep.errors import (
     did_you_mean,
 )
 from twinstep.ids import question_id
-from twinstep.pregel.run import Answer
+from twinstep.pregel.run import Answer, Run
+from twinstep.scope import Scope
 from twinstep.types import NOTHING, Interrupt
 
-if TYPE_CHECKING:
-    from twinstep.pregel.task import Task
+
+class Asker(Protocol):
+    """The task that asks."""
+
+    run: Run
+    name: str
+    path: tuple[Any, ...]
+    asked: set[str] | None
+
+    @property
+    def id(self) -> str: ...
+    def occurrence(self, key: Any) -> int: ...
+
 
 INVALID_ANSWER = "The answer did not fit the question's response_schema; nothing was stored, it can be answered again."
 
 
-def ask(task: Task, value: Any, schema: Any, key: str | None, site: str) -> Any:
+def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any:
     """Return the answer to a question of a task.
 
     Raises:
@@ -49,12 +61,12 @@ def ask(task: Task, value: Any, schema: Any, key: str | None, site: str) -> Any:
     raise GraphInterrupt((Interrupt(value, id, response_schema=_json_schema(schema)),))
 
 
-def _nearest_saver(task: Task) -> Any:
+def _nearest_saver(task: Asker | Scope) -> Any:
     parent = task.run.parent
     return None if parent is None else parent.run.saver or _nearest_saver(parent)
 
 
-def _other_question(task: Task, id: str, value: Any) -> str:
+def _other_question(task: Asker, id: str, value: Any) -> str:
     """Decide what to do when a new question comes before one that was answered is asked again."""
     answers = task.run.root.answers
     unasked = [known for known, answer in answers.items() if answer.task == task.id and known not in (task.asked or ())]
@@ -108,9 +120,7 @@ def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, str]]) -> dict
     ids = list(origins)
     if isinstance(resume, Mapping) and (not resume or all(_looks_like_id(key) for key in resume)):
         if not resume:
-            raise UnknownInterruptError(
-                "Command(resume={}) holds no answer.", reason="empty_map", pending_ids=ids
-            )
+            raise UnknownInterruptError("Command(resume={}) holds no answer.", reason="empty_map", pending_ids=ids)
         unknown = [key for key in resume if key not in origins]
         if unknown:
             raise UnknownInterruptError(

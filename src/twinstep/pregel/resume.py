@@ -51,7 +51,7 @@ def open_run(run: Run, input: Any, checkpoint_id: str | None) -> Program[Opened]
     loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
     if checkpoint_id is not None and not loaded.rows:
         raise CheckpointNotFoundError(
-            f"Checkpoint '{checkpoint_id}' does not exist in {run.place}. get_state_history(config) lists those that do."
+            f"Checkpoint '{checkpoint_id}' does not exist in {run.place}; get_state_history lists those that do."
         )
     run.root.epoch = loaded.epoch if run.parent is None else run.root.epoch
     run.head = loaded.head.checkpoint if loaded.head else None
@@ -187,5 +187,3 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
         return (yield from _begin(run, input))
     _adopt(run, loaded)
     return Opened.RESUMED if run.state.updated else Opened.FINISHED
-
-

@@ -13,11 +13,11 @@ from twinstep.ids import new_id
 from twinstep.pregel.spec import ProgramSpec, View
 from twinstep.pregel.state import State
 from twinstep.runtime import RunControl
+from twinstep.scope import Scope
 from twinstep.stream import SILENT, EventLog
 from twinstep.types import Durability, Mismatch, RunnableConfig
 
 if TYPE_CHECKING:
-    from twinstep.pregel.task import Task
     from twinstep.pregel.workers import Slots
 
 
@@ -86,10 +86,10 @@ class Run:
     """
 
     __slots__ = (
-        "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures", "forget", "head",
-        "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "memory", "mismatch", "ns", "ns_path", "parent",
-        "parent_checkpoint", "place",
-        "records", "root", "saver", "show", "spec", "state", "step", "stop_step", "store", "unsaved", "weight",
+        "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures",
+        "forget", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "memory",
+        "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "saver", "show",
+        "spec", "state", "step", "stop_step", "store", "unsaved", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -98,7 +98,7 @@ class Run:
         config: RunnableConfig,
         *,
         root: Root | None = None,
-        parent: Task | None = None,
+        parent: Scope | None = None,
         thread_id: str | None = None,
         ns: str = "",
         saver: Journal | None = None,

@@ -123,7 +123,9 @@ def show(run: Run, loaded: Loaded, child: Checkpoint | None) -> StateSnapshot:
     tasks = _tasks(run, last.step + 1, loaded.records, child.writes if child is not None else (), open=head is not None)
     return StateSnapshot(
         values=run.spec.stream(run.state.view),
-        next=tuple(task.name for task in tasks if task.result is None) if head is not None else next_names(run.spec, run.state),
+        next=tuple(task.name for task in tasks if task.result is None)
+        if head is not None
+        else next_names(run.spec, run.state),
         config=config_of(run, last.id),
         metadata=metadata,
         created_at=iso_time(last.id),

@@ -129,5 +129,5 @@ class ProgramSpec:
         self.late = tuple(name for name, channel in self.channels.items() if channel.late)
         self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
         self.shared = frozenset((*self.keys, START))
-        for name, channel in self.channels.items():
-            channel.key = name
+        for name, template in self.channels.items():
+            template.key = name

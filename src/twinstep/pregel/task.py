@@ -94,7 +94,9 @@ class Task:
             OutsideRunError: it was.
         """
         if self.fenced:
-            raise OutsideRunError(f"'{asked}' was not started: this attempt of '{self.name}' has timed out or was cancelled.")
+            raise OutsideRunError(
+                f"'{asked}' was not started: this attempt of '{self.name}' has timed out or was cancelled."
+            )
 
     # ------------------------------------------------------------------ what user code asks for (see twinstep.scope)
 
@@ -230,7 +232,7 @@ class NodeTask(Task):
 
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
         super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
-        self.node, self.triggers = node, triggers  # type: ignore[misc]
+        self.node, self.triggers = node, triggers
         self.writes: list[Write] | None = None
         self.error: BaseException | None = None
         self.interrupts: tuple[Interrupt, ...] | None = None
@@ -280,4 +282,3 @@ def push(run: Run, node: NodeSpec, index: int, packet: Send) -> NodeTask:
     if packet.timeout is not None:
         task.timeout = TimeoutPolicy.of(packet.timeout)
     return task
-

@@ -87,7 +87,9 @@ def _task(run: Run, name: str, update: StateUpdate) -> Program[NodeTask]:
     """Make the task of a node that is taken to have returned the values."""
     node = run.spec.nodes.get(name)
     if node is None:
-        raise InvalidUpdateError(f"Node '{name}' does not exist in '{run.spec.name}'." + did_you_mean(name, run.spec.nodes))
+        raise InvalidUpdateError(
+            f"Node '{name}' does not exist in '{run.spec.name}'." + did_you_mean(name, run.spec.nodes)
+        )
     task = NodeTask(run, node, (run.id, run.ns, run.step, "pull", name), None, ())
     token = SCOPE.set(task)
     try:

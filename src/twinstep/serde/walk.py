@@ -140,11 +140,9 @@ class Walk:
         return [*stored, kept] if kept else stored
 
     def _attribute(self, name: str, value: Any) -> Any:
-        depth = len(self._path)
         try:
             return self.visit(_ATTRIBUTE, name, value)
-        except (EncodingError, RecursionError):
-            del self._path[depth:]
+        except (EncodingError, RecursionError):  # the visit of the exception itself puts the path right
             return _LEFT_OUT
 
 

@@ -101,6 +101,4 @@ class RunFinished:
     status: Literal["done", "interrupted", "failed"]
 
 
-Event = (
-    TaskStarted | TaskFinished | ValuesChanged | Custom | Message | Interrupted | CheckpointCommitted | RunFinished
-)
+Event = TaskStarted | TaskFinished | ValuesChanged | Custom | Message | Interrupted | CheckpointCommitted | RunFinished

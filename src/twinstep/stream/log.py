@@ -14,7 +14,8 @@ from twinstep.types import StreamMode
 class Listener:
     """One consumer of a run's events: turns them into chunks and keeps those until they are taken.
 
-    `live` tells whether there may be chunks while a node is still running. `offer` may be called from any thread; `wake` is then called, so that a waiting consumer looks again.
+    `live` tells whether there may be chunks while a node is still running. `offer` may be called from any thread;
+    `wake` is then called, so that a waiting consumer looks again.
 
     Args:
         modes: one mode (bare chunks) or several (chunks labelled with their mode).
@@ -101,4 +102,3 @@ class EventLog:
 
 SILENT = EventLog()
 """The log of a run that nobody listens to."""
-

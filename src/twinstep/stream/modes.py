@@ -110,9 +110,7 @@ def _tasks(event: Event, keys: Keys) -> Any:
         "name": event.name,
         "error": event.error,
         "result": as_result(event.writes),
-        "interrupts": [
-            {"value": i.value, "id": i.id, "response_schema": i.response_schema} for i in event.interrupts
-        ],
+        "interrupts": [{"value": i.value, "id": i.id, "response_schema": i.response_schema} for i in event.interrupts],
     }
 
 

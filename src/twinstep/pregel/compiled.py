@@ -1,0 +1,222 @@
+"""What a compiled graph or entrypoint is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy as shallow_copy
+from typing import Any, Generic, Self, TypeVar, cast
+
+from twinstep.checkpoint.base import Journal
+from twinstep.errors import InvalidConfigError, did_you_mean
+from twinstep.pregel.spec import ProgramSpec, View
+from twinstep.scope import SCOPE
+from twinstep.types import Mismatch, RunnableConfig, StreamMode
+
+StateT = TypeVar("StateT")
+ContextT = TypeVar("ContextT")
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+
+
+class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
+    """A program with the things it works with; `Pregel` adds what can be done with it.
+
+    Args:
+        spec: the program.
+        checkpointer: where threads are kept. For a nested graph also None (use the caller's), True (the same, with
+            memory of its own across calls) or False (keep nothing).
+        store: long-term memory, shared by all threads.
+        cache: results of nodes and tasks that have a `cache_policy`.
+        context_schema: type of the `context` argument.
+        config: defaults of every run.
+        on_mismatch: what a resumed run does when it makes other calls than were recorded.
+    """
+
+    def __init__(
+        self,
+        spec: ProgramSpec,
+        *,
+        checkpointer: Journal | bool | None = None,
+        store: Any = None,
+        cache: Any = None,
+        context_schema: type[ContextT] | None = None,
+        config: RunnableConfig | None = None,
+        on_mismatch: Mismatch = "error",
+    ) -> None:
+        if checkpointer is not None and not isinstance(checkpointer, bool | Journal):
+            raise InvalidConfigError(
+                "Invalid checkpointer: expected a saver (BaseCheckpointSaver), True, False or None, got "
+                f"{type(checkpointer).__name__}."
+            )
+        self.spec = spec
+        self.checkpointer, self.store, self.cache = checkpointer, store, cache
+        self.context_schema, self.config, self.on_mismatch = context_schema, config, on_mismatch
+        self.stream_mode: StreamMode = "updates"
+
+    @property
+    def name(self) -> str:
+        """The name of the graph, or of the entrypoint's function."""
+        return self.spec.name
+
+    # ------------------------------------------------------------------ parts
+
+    @property
+    def saver(self) -> Journal | None:
+        """The checkpointer of a run that is not nested."""
+        if self.checkpointer is True:
+            raise InvalidConfigError(
+                f"checkpointer=True means: use the caller's checkpointer. '{self.name}' was called by no graph; give "
+                "it a saver."
+            )
+        return self.checkpointer or None
+
+    def journal(self) -> Journal | None:
+        """Return the saver that holds this graph's threads: its own, or that of the run it is nested in."""
+        if isinstance(self.checkpointer, Journal):
+            return self.checkpointer
+        scope = SCOPE.get()
+        return scope.run.saver if scope is not None else None
+
+    def get_subgraphs(self, *, namespace: str | None = None, recurse: bool = False) -> Iterator[tuple[str, Any]]:
+        """Yield the graphs and entrypoints nested in this one, by node: as the node itself, or used by its function.
+
+        Args:
+            namespace: only the one at this path (node names joined by `|`).
+            recurse: also those nested in them.
+        """
+        for name, node in self.spec.nodes.items():
+            for child in graphs_used_by(node.action.fn):
+                if namespace is None or namespace == name:
+                    yield name, child
+                if recurse or (namespace or "").startswith(f"{name}|"):
+                    rest = namespace.partition("|")[2] if namespace else None
+                    for path, inner in child.get_subgraphs(namespace=rest or None, recurse=recurse):
+                        yield f"{name}|{path}", inner
+                break
+
+    def child(self, name: str) -> Any:
+        """Return the graph nested in a node.
+
+        Raises:
+            InvalidConfigError: there is none.
+        """
+        for node, graph in self.get_subgraphs():
+            if node == name:
+                return graph
+        known = [node for node, _ in self.get_subgraphs()]
+        raise InvalidConfigError(
+            f"'{self.name}' has no nested graph '{name}' (nested: {', '.join(known) or 'none'})."
+            + did_you_mean(name, known)
+        )
+
+    def selector(self, keys: str | Sequence[str]) -> Callable[[View], Any]:
+        """Return the function that picks output keys from the state.
+
+        Raises:
+            InvalidConfigError: a key does not exist.
+        """
+        for key in (keys,) if isinstance(keys, str) else keys:
+            if key not in self.spec.channels:
+                raise InvalidConfigError(
+                    f"Key {key} not in channels of '{self.name}' (keys: {', '.join(self.spec.keys)})."
+                    + did_you_mean(key, self.spec.keys)
+                )
+        if isinstance(keys, str):
+            return lambda view: view.get(keys)
+        return lambda view: {key: view[key] for key in keys if key in view}
+
+    def checked_context(self, context: Any) -> Any:
+        """Return the context as its schema's type.
+
+        Raises:
+            InvalidConfigError: it does not fit the schema.
+        """
+        if self.context_schema is None or context is None or type(context) is self.context_schema:
+            return context
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(self.context_schema).validate_python(context)
+        except ValidationError as error:
+            raise InvalidConfigError(
+                f"context does not fit {self.context_schema.__name__} of '{self.name}': {error}"
+            ) from error
+
+    def with_config(self, config: RunnableConfig | None = None, **changes: Any) -> Self:
+        """Return a copy whose runs use these options by default."""
+        return self.copy({"config": merged(self.config, config, cast(RunnableConfig, changes))})
+
+    def copy(self, update: dict[str, Any] | None = None) -> Self:
+        """Return a copy with some attributes replaced."""
+        new = shallow_copy(self)
+        for name, value in (update or {}).items():
+            setattr(new, name, value)
+        return new
+
+    def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of nodes (None: of all).
+
+        Raises:
+            InvalidConfigError: there is no cache.
+        """
+        self._cache().clear(self._cache_namespaces(nodes))
+
+    async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Do what `clear_cache` does, on the running event loop."""
+        await self._cache().aclear(self._cache_namespaces(nodes))
+
+    def _cache(self) -> Any:
+        if self.cache is None:
+            raise InvalidConfigError(f"No cache is set for '{self.name}'; there is nothing to clear.")
+        return self.cache
+
+    def _cache_namespaces(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
+        from twinstep.pregel.execute import cache_namespace
+
+        names = nodes if nodes is not None else list(self.spec.nodes)
+        return [cache_namespace(self.spec.nodes[name].action.fn) for name in names]
+
+
+def graphs_used_by(fn: Any) -> Iterator[Any]:
+    """Yield the graphs a node's code is, or refers to by its closure or globals."""
+    if isinstance(fn, Compiled):
+        yield fn
+        return
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return
+    cells = [cell.cell_contents for cell in fn.__closure__ or () if _filled(cell)]
+    names = [fn.__globals__[name] for name in code.co_names if name in fn.__globals__]
+    yield from (value for value in (*cells, *names) if isinstance(value, Compiled))
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a name that has no value yet
+        return False
+
+
+def merged(*configs: RunnableConfig | None) -> RunnableConfig:
+    """Return one config in which later ones win; tags are joined, `configurable` and `metadata` merged.
+
+    Raises:
+        InvalidConfigError: a config is no mapping.
+    """
+    given = [config for config in configs if config]
+    if len(given) == 1 and type(given[0]) is dict:
+        return given[0]
+    result: dict[str, Any] = {}
+    for config in given:
+        if not isinstance(config, Mapping):
+            raise InvalidConfigError(f"A config is a mapping such as {{'configurable': {{...}}}}, got {config!r}.")
+        given_options: Mapping[str, Any] = config
+        for key, value in given_options.items():
+            if value is None:
+                continue
+            if key in ("configurable", "metadata"):
+                value = {**result.get(key, {}), **value}
+            elif key == "tags":
+                value = [*result.get(key, []), *value]
+            result[key] = value
+    return cast(RunnableConfig, result)
