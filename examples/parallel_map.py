@@ -4,39 +4,32 @@ Either way the results come in the order of the inputs, whichever finishes first
 run at a time.
 
 Output:
-    tasks: [0, 1, 4, 9, 16, 25, 36, 49], at once: 8
-    tasks, at most 2 at a time: [0, 1, 4, 9, 16, 25, 36, 49], at once: 2
-    packets: [0, 1, 4, 9, 16, 25, 36, 49], at once: 8
+    tasks: [0, 1, 4, 9, 16, 25], at once: 6
+    tasks, at most 2 at a time: [0, 1, 4, 9, 16, 25], at once: 2
+    packets: [0, 1, 4, 9, 16, 25], at once: 6
 """
 
 import operator
-import threading
 import time
+from collections.abc import Callable
 from typing import Annotated, TypedDict
 
 from twinstep import START, Send, StateGraph, entrypoint, task
 
-
-class Meter:
-    """Counts how many are at work at the same time."""
-
-    def __init__(self) -> None:
-        self.now = self.most = 0
-        self.lock = threading.Lock()
-
-    def square(self, n: int) -> int:
-        """Square a number slowly; the first takes longest."""
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        time.sleep(0.2 - n / 100)
-        with self.lock:
-            self.now -= 1
-        return n * n
+working: set[int] = set()
+crowds: list[int] = []
 
 
-meter = Meter()
-square = task(meter.square)
+def slow_square(n: int) -> int:
+    """Square a number, the first ones most slowly, and note how many are at it."""
+    working.add(n)
+    crowds.append(len(working))
+    time.sleep(0.3 - n / 50)
+    working.discard(n)
+    return n * n
+
+
+square = task(slow_square)
 
 
 @entrypoint()
@@ -54,13 +47,17 @@ class State(TypedDict, total=False):
 
 graph = (
     StateGraph(State)
-    .add_node("square", lambda n: {"squares": [meter.square(n)]})
+    .add_node("square", lambda n: {"squares": [slow_square(n)]})
     .add_conditional_edges(START, lambda state: [Send("square", n) for n in state["numbers"]], ["square"])
     .compile()
 )
 
-print(f"tasks: {squares.invoke(list(range(8)))}, at once: {meter.most}")
-meter.most = 0
-print(f"tasks, at most 2 at a time: {squares.invoke(list(range(8)), {'max_concurrency': 2})}, at once: {meter.most}")
-meter.most = 0
-print(f"packets: {graph.invoke({'numbers': list(range(8))})['squares']}, at once: {meter.most}")
+numbers = list(range(6))
+ways: dict[str, Callable[[], list[int]]] = {
+    "tasks": lambda: squares.invoke(numbers),
+    "tasks, at most 2 at a time": lambda: squares.invoke(numbers, {"max_concurrency": 2}),
+    "packets": lambda: graph.invoke({"numbers": numbers})["squares"],
+}
+for name, run in ways.items():
+    crowds.clear()
+    print(f"{name}: {run()}, at once: {max(crowds)}")

@@ -22,7 +22,7 @@ from typing import (
     runtime_checkable,
 )
 
-from twinstep.errors import InvalidConfigError, OutsideRunError
+from twinstep.errors import InvalidConfigError, OutsideRunError, TwinstepError
 from twinstep.scope import current_scope
 
 T = TypeVar("T")
@@ -156,6 +156,8 @@ def default_retry_on(error: BaseException) -> bool:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
         return status in (408, 425, 429) or status >= 500
+    if isinstance(error, TwinstepError):
+        return isinstance(error, TimeoutError)
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError | PermissionError | FileExistsError | IsADirectoryError)
     return isinstance(error, Exception) and not isinstance(error, _PROGRAM_ERRORS)

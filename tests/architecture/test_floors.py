@@ -15,9 +15,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "twinstep"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "constants", "types", "ids", "scope", "version", "warnings"}),
     frozenset({"channels", "serde", "runtime", "config", "managed", "callbacks"}),
-    frozenset({"checkpoint", "store", "cache", "stream"}),
+    frozenset({"checkpoint", "store", "cache", "stream", "messages"}),
     frozenset({"pregel"}),
-    frozenset({"graph", "func", "messages"}),
+    frozenset({"graph", "func"}),
     frozenset({""}),
     frozenset({"prebuilt", "integrations", "testing", "cli", "server"}),
 )

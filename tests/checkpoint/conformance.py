@@ -457,8 +457,9 @@ class AccessConformance(Conformance):
     @pytest.mark.parametrize(
         "options",
         [
-            {"limit": -1}, {"limit": "1"}, {"limit": True}, {"limit": 1.0}, {"limit": 2**63}, {"filter": {"a' OR 1": 1}},
-            {"filter": {"": 1}}, {"filter": {1: 1}}, {"filter": "a"}, {"filter": {"\ud800": 1}},
+            {"limit": -1}, {"limit": "1"}, {"limit": True}, {"limit": 1.0}, {"limit": 2**63},
+            {"filter": {"a' OR 1": 1}}, {"filter": {"": 1}}, {"filter": {1: 1}}, {"filter": "a"},
+            {"filter": {"\ud800": 1}},
             {"before": {}}, {"before": thread()}, {"before": thread(checkpoint_id="bogus")},
         ],
     )  # fmt: skip

@@ -20,16 +20,16 @@ class InMemory:
 
 
 class SqliteFile:
-    @pytest.fixture(params=["NORMAL", "FULL"])
-    def saver(self, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BaseCheckpointSaver]:
-        with SqliteSaver.from_conn_string(tmp_path / "checkpoints.db", synchronous=request.param) as saver:
+    @pytest.fixture
+    def saver(self, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
+        with SqliteSaver.from_conn_string(tmp_path / "checkpoints.db") as saver:
             yield saver
 
 
-class SqliteInMemory:
+class SqliteFlushed:
     @pytest.fixture
-    def saver(self) -> Iterator[BaseCheckpointSaver]:
-        with SqliteSaver(":memory:") as saver:
+    def saver(self, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
+        with SqliteSaver.from_conn_string(tmp_path / "checkpoints.db", synchronous="FULL") as saver:
             yield saver
 
 
@@ -49,9 +49,5 @@ class TestSqliteFileAccess(SqliteFile, AccessConformance):
     pass
 
 
-class TestSqliteInMemoryJournal(SqliteInMemory, JournalConformance):
-    pass
-
-
-class TestSqliteInMemoryAccess(SqliteInMemory, AccessConformance):
+class TestSqliteFlushedJournal(SqliteFlushed, JournalConformance):
     pass

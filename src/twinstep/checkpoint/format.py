@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 from twinstep.checkpoint.rows import CheckpointRow, RecordRow
 from twinstep.errors import CheckpointCorruptError, TwinstepError
 from twinstep.ids import id_time
-from twinstep.serde import Serializer, register_type
-from twinstep.types import Command, Interrupt, Overwrite, Send
+from twinstep.serde import Serializer, register_constant, register_type
+from twinstep.types import NOTHING, Command, Interrupt, Overwrite, Send
 
 VERSION = 1
 _SEAL = bytes([VERSION])
@@ -34,6 +34,7 @@ UNSET = 4  # [UNSET]: no value
 SAME = 5  # [SAME, channel]: the value that the named channel has after this checkpoint
 Change = list[Any]
 
+register_constant(NOTHING, name="twinstep:NOTHING")
 for _cls in (Send, Command, Interrupt, Overwrite):
     register_type(_cls, name=f"twinstep:{_cls.__name__}")
 
@@ -205,7 +206,7 @@ def replay(place: Place, chain: Iterable[Checkpoint]) -> dict[str, Any]:
                 _apply_change(state, owned, channel, change, c.writes)
         for channel, change in c.changes.items():
             if change[0] == SAME:
-                owned.discard(channel)
+                owned -= {channel, change[1]}
                 state[channel] = state[change[1]]
     return state
 

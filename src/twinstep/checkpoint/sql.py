@@ -12,6 +12,7 @@ from binascii import crc32
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from twinstep.checkpoint.journal import conflict, edit_conflict
@@ -49,13 +50,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             n {serial}, thread_id TEXT NOT NULL UNIQUE, epoch BIGINT NOT NULL, holder TEXT)""",
         """CREATE TABLE twinstep_heads (
             n {serial}, thread BIGINT NOT NULL, ns TEXT NOT NULL, checkpoint {blob} NOT NULL, run TEXT NOT NULL,
-            status TEXT NOT NULL, info {blob} NOT NULL, seal BIGINT NOT NULL, UNIQUE (thread, ns))""",
+            status TEXT NOT NULL, info {blob} NOT NULL, seal BIGINT NOT NULL, name BIGINT NOT NULL UNIQUE,
+            UNIQUE (thread, ns))""",
         """CREATE TABLE twinstep_checkpoints (
             head BIGINT NOT NULL, id {blob} NOT NULL, parent {blob}, base {blob} NOT NULL, blob {blob} NOT NULL,
             PRIMARY KEY (head, id)){clustered}""",
         """CREATE TABLE twinstep_records (
             head BIGINT NOT NULL, checkpoint {blob} NOT NULL, run TEXT NOT NULL, id TEXT NOT NULL,
-            epoch BIGINT NOT NULL, blob {blob} NOT NULL, PRIMARY KEY (head, checkpoint, run, id)){clustered}""",
+            epoch BIGINT NOT NULL, seal BIGINT NOT NULL, blob {blob} NOT NULL,
+            PRIMARY KEY (head, checkpoint, run, id)){clustered}""",
     ),
 )
 """What brings the tables from one version of the schema to the next, the first from none to 1."""
@@ -71,8 +74,10 @@ _STATEMENTS = {
     "add_thread": "INSERT INTO twinstep_threads (thread_id, epoch, holder) VALUES (?, ?, ?)",
     "claim": "UPDATE twinstep_threads SET epoch = ?, holder = ? WHERE n = ?",
     "find_head": "SELECT n FROM twinstep_heads WHERE thread = ? AND ns = ?",
+    "find_name": "SELECT n FROM twinstep_heads WHERE name = ?",
     "add_head": """
-        INSERT INTO twinstep_heads (thread, ns, checkpoint, run, status, info, seal) VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        INSERT INTO twinstep_heads (thread, ns, name, checkpoint, run, status, info, seal)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
     "set_head": "UPDATE twinstep_heads SET checkpoint = ?, run = ?, status = ?, info = ?, seal = ? WHERE n = ?",
     "drop_head": "DELETE FROM twinstep_heads WHERE n = ?",
     "put_checkpoint": """
@@ -81,8 +86,9 @@ _STATEMENTS = {
     "drop_checkpoint": "DELETE FROM twinstep_checkpoints WHERE head = ? AND id = ?",
     "drop_checkpoints": "DELETE FROM twinstep_checkpoints WHERE head = ?",
     "put_record": """
-        INSERT INTO twinstep_records (head, checkpoint, run, id, epoch, blob) VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT (head, checkpoint, run, id) DO UPDATE SET epoch = excluded.epoch, blob = excluded.blob""",
+        INSERT INTO twinstep_records (head, checkpoint, run, id, epoch, seal, blob) VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (head, checkpoint, run, id) DO UPDATE
+        SET epoch = excluded.epoch, seal = excluded.seal, blob = excluded.blob""",
     "forget": "DELETE FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ? AND id = ?",
     "forget_all": "DELETE FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ?",
     "forget_run": "DELETE FROM twinstep_records WHERE head = ? AND run = ?",
@@ -96,6 +102,7 @@ _STATEMENTS = {
             UNION SELECT c.id, c.parent, c.base FROM up
                 JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.parent WHERE up.base <> up.id)
         SELECT c.id, c.parent, c.base, c.blob FROM up JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.id""",
+    "keys": "SELECT checkpoint, run, id, seal FROM twinstep_records WHERE head = ?",
     "records": "SELECT run, id, blob FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ?",
     "last_run": "SELECT run FROM twinstep_records WHERE head = ? AND checkpoint = ? ORDER BY epoch DESC LIMIT 1",
     "page": """
@@ -141,7 +148,7 @@ class SqlProgram:
     def version(self) -> Program[int]:
         """Return the version of the schema; it fails when there is none at all."""
         rows = yield self._sql["version"], ()
-        return int(rows[0][0]) if rows else 0
+        return _of(int, rows[0][0]) if rows else 0
 
     def migrate(self) -> Program[None]:
         """Bring the tables to the present version.
@@ -174,10 +181,23 @@ class SqlProgram:
         rows = _lineage([_checkpoint_row(row) for row in found], id)
         if not rows and id == latest:
             raise _damaged(thread_id, ns)
-        run = head.run if head and id == latest else (yield from self._last_run(n, id))
+        if head is not None and id == latest:
+            run = head.run
+            yield from self._check_keys(n, thread_id, ns)
+        else:
+            run = yield from self._last_run(n, id)
         found = yield self._sql["records"], (n, pack(id), run)
         records = sorted(RecordRow(id, _of(str, row[0]), _of(str, row[1]), _of(bytes, row[2])) for row in found)
         return Loaded(epoch, holder, head, rows, tuple(records))
+
+    def _check_keys(self, n: int, thread_id: str, ns: str) -> Program[None]:
+        """See that no record stays unread, and its task is repeated, because its key was damaged."""
+        for checkpoint, run, id, seal in (yield self._sql["keys"], (n,)):
+            if seal != _seal(checkpoint, run, id):
+                raise CheckpointCorruptError(
+                    f"A record of thread '{thread_id}', namespace '{ns}' is damaged: what a task of the latest run did "
+                    "may be missing. Earlier checkpoints of the thread can still be loaded by their id."
+                )
 
     def _last_run(self, n: int, id: str) -> Program[str]:
         rows = yield self._sql["last_run"], (n, pack(id))
@@ -201,13 +221,13 @@ class SqlProgram:
     def _stand(self, statement: str, thread_id: str, ns: str) -> Program[_Stand]:
         """Read how a namespace stands."""
         rows = yield self._sql[statement], (ns, thread_id)
-        if not rows:
-            return _Stand()
+        if not rows or rows[0][3] is None:  # not there, unless a damaged index hides it: another one must agree
+            if (yield self._sql["find_name"], (_name(thread_id, ns),)):
+                raise _damaged(thread_id, ns)
+            return _Stand(*(rows[0][1], rows[0][2], rows[0][0]) if rows else ())
         thread, epoch, holder, n, checkpoint, run, status, info, seal = rows[0]
-        if n is None:
-            return _Stand(epoch, holder, thread)
         head = Head(unpack(checkpoint), _of(str, run), _of(str, status), _of(bytes, info))  # type: ignore[arg-type]
-        return _Stand(epoch, holder, thread, n, head if seal == _seal(thread_id, ns, head) else None)
+        return _Stand(epoch, holder, thread, n, head if seal == _seal_of(thread_id, ns, head) else None)
 
     # ------------------------------------------------------------------ writing
 
@@ -243,11 +263,11 @@ class SqlProgram:
 
     def _set_head(self, thread: int | None, n: int | None, thread_id: str, ns: str, head: Head) -> Program[int]:
         """Store a head, creating its row if need be, and return the number of that row."""
-        values = (pack(head.checkpoint), head.run, head.status, head.info, _seal(thread_id, ns, head))
+        values = (pack(head.checkpoint), head.run, head.status, head.info, _seal_of(thread_id, ns, head))
         if n is not None:
             yield self._sql["set_head"], (*values, n)
             return n
-        yield self._sql["add_head"], (thread, ns, *values)
+        yield self._sql["add_head"], (thread, ns, _name(thread_id, ns), *values)
         rows = yield self._sql["find_head"], (thread, ns)
         return int(rows[0][0])
 
@@ -259,7 +279,10 @@ class SqlProgram:
             yield self._sql["forget"], [(n, at, commit.run, id) for id in commit.forget]
 
     def _put_records(self, n: int | None, epoch: int, records: Sequence[RecordRow]) -> Program[None]:
-        rows = [(n, pack(row.checkpoint), row.run, row.id, epoch, row.blob) for row in records]
+        rows = [
+            (n, (at := pack(row.checkpoint)), row.run, row.id, epoch, _seal(at, row.run, row.id), row.blob)
+            for row in records
+        ]
         yield self._sql["put_record"], rows if len(rows) > 1 else rows[0]
 
     # ------------------------------------------------------------------ housekeeping
@@ -394,10 +417,20 @@ def _lineage(rows: Sequence[CheckpointRow], id: str) -> tuple[CheckpointRow, ...
     return tuple(reversed(ordered))
 
 
-def _seal(thread_id: str, ns: str, head: Head) -> int:
+def _seal(*parts: Any) -> int:
+    """Return a checksum that a single flipped bit in one of the parts changes."""
+    return crc32(repr(parts).encode("utf-8", "surrogatepass"))
+
+
+def _seal_of(thread_id: str, ns: str, head: Head) -> int:
     """Return the checksum of a head: a flipped bit must not hide a run's records or make it look finished."""
-    text = "\0".join((thread_id, ns, head.checkpoint, head.run, head.status))
-    return crc32(head.info, crc32(text.encode("utf-8", "surrogatepass")))
+    return crc32(head.info, _seal(thread_id, ns, *head[:3]))
+
+
+def _name(thread_id: str, ns: str) -> int:
+    """Return a number by which a namespace can be found without its thread."""
+    digest = blake2b(repr((thread_id, ns)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 def _damaged(thread_id: str, ns: str) -> CheckpointCorruptError:

@@ -47,6 +47,8 @@ class TaskFunction(Generic[P, T]):
         self.key = key
         self.retry_policy, self.cache_policy = retry_policies(retry_policy), cache_policy
         self.timeout = TimeoutPolicy.of(timeout)
+        if cache_policy is not None:
+            self.action.cache_namespace()  # what the function has captured counts as it is now
         register_schema_types(func)
         functools.update_wrapper(self, func, updated=())
 
@@ -73,16 +75,11 @@ class TaskFunction(Generic[P, T]):
 
     def clear_cache(self, cache: Any) -> None:
         """Forget this task's cached results."""
-        cache.clear([self._cache_namespace()])
+        cache.clear([self.action.cache_namespace()])
 
     async def aclear_cache(self, cache: Any) -> None:
         """Do what `clear_cache` does, on the running event loop."""
-        await cache.aclear([self._cache_namespace()])
-
-    def _cache_namespace(self) -> tuple[str, ...]:
-        from twinstep.pregel.execute import cache_namespace
-
-        return cache_namespace(self.action.fn)
+        await cache.aclear([self.action.cache_namespace()])
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"

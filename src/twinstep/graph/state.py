@@ -135,17 +135,15 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
         Args:
             node: the node's name, or the action, whose name is then taken.
-            action: a function or coroutine function of the state, a compiled graph, an entrypoint, or any object with
-                `invoke` and `ainvoke`. Parameters named `config`, `writer`, `store`, `runtime` are filled in.
+            action: a function or coroutine function of the state, a compiled graph, an entrypoint, any runnable.
             defer: run it only when no other node is due.
             metadata: shown in drawings and streams.
-            input_schema: what the node reads, when it is not the whole state; by default the annotation of its first
-                parameter, if that is a state class.
+            input_schema: what the node reads; by default the annotation of its first parameter, or the whole state.
             retry_policy: one or several; the first that matches an error decides.
             cache_policy: keep its result for the same input (needs `compile(cache=...)`).
             error_handler: runs in its place when it has failed for good.
             destinations: where its commands may go, for drawings and checks.
-            timeout: seconds (or timedelta, or `TimeoutPolicy`) that one attempt may take.
+            timeout: seconds (or `TimeoutPolicy`) that one attempt may take.
 
         Raises:
             GraphValidationError: the name is taken, reserved or not allowed, or the action is missing.

@@ -38,10 +38,11 @@ class Action:
         inject: the injected parameters, with their position (None: keyword only).
     """
 
-    __slots__ = ("fn", "inject", "is_async", "is_generator", "is_runnable", "name")
+    __slots__ = ("_namespace", "fn", "inject", "is_async", "is_generator", "is_runnable", "name")
 
     def __init__(self, fn: Any, *, taken: int = 1) -> None:
         self.fn = fn
+        self._namespace: tuple[str, ...] | None = None
         self.is_runnable = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
         if not callable(fn) and not self.is_runnable:
             raise GraphValidationError(
@@ -64,6 +65,14 @@ class Action:
             self.fn = functools.partial(_last, fn)
         elif self.is_generator:
             self.fn = functools.partial(_alast, fn)
+
+    def cache_namespace(self) -> tuple[str, ...]:
+        """Return where cached results are kept: by the code and what it had captured when it was first asked."""
+        if self._namespace is None:
+            from twinstep.cache.key import function_identity
+
+            self._namespace = ("twinstep", function_identity(self.fn))
+        return self._namespace
 
     def kwargs(self, scope: Scope) -> dict[str, Any]:
         """Return the injected arguments for a call in which all of them are free."""

@@ -171,10 +171,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         return self.cache
 
     def _cache_namespaces(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
-        from twinstep.pregel.execute import cache_namespace
-
         names = nodes if nodes is not None else list(self.spec.nodes)
-        return [cache_namespace(self.spec.nodes[name].action.fn) for name in names]
+        return [self.spec.nodes[name].action.cache_namespace() for name in names]
 
 
 def graphs_used_by(fn: Any) -> Iterator[Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
 from twinstep.errors import NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
-from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store
+from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
 from twinstep.pregel.execute import run_call, run_node
-from twinstep.pregel.futures import take_back
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import CallTask, NodeTask, Task
+from twinstep.pregel.workers import Job, in_slot, lend
 from twinstep.stream import Listener
 
 
@@ -75,15 +77,10 @@ def nested(run: Run) -> Iterator[None]:
     root, parent = run.root, run.parent
     if parent is None:
         root.loop = asyncio.get_running_loop()
-        root.gate = Gate(root.limit) if root.limit else None
-    elif root.gate is not None and isinstance(parent, Task) and not parent.lent:
-        parent.lent = True
-        root.gate.leave()
-    try:
-        yield
-    finally:
-        if isinstance(parent, Task):
-            take_back_gate(parent)
+        root.gate = Gate(root.limit, root.loop) if root.limit else None
+    elif isinstance(parent, Task):
+        lend(parent)
+    yield
 
 
 # ---------------------------------------------------------------------- tasks of a superstep
@@ -135,20 +132,20 @@ async def _in_slot(task: Task, program: Program[Any]) -> Any:
     if gate is None:
         return await settle(program)
     await gate.enter()
+    task.gated = True
     try:
         return await settle(program)
     finally:
-        if task.lent:
-            task.lent = False
-        else:
+        if task.gated:
+            task.gated = False
             gate.leave()
 
 
 class Gate:
     """The slots of a run on an event loop; the rule is that of `workers.Slots`."""
 
-    def __init__(self, limit: int) -> None:
-        self._free = limit
+    def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._free, self._loop = limit, loop
         self._waiting: list[asyncio.Future[None]] = []
 
     async def enter(self) -> None:
@@ -166,17 +163,16 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """Give a slot to the next that waits, or back."""
+        """Give a slot to the next that waits, or back; may be called from any thread."""
+        if asyncio._get_running_loop() is not self._loop:
+            self._loop.call_soon_threadsafe(self.leave)
+            return
         self._free += 1
         while self._free > 0 and self._waiting:
             turn = self._waiting.pop(0)
             if not turn.done():
                 self._free -= 1
                 turn.set_result(None)
-
-    def take(self) -> None:
-        """Take a slot without waiting; while more are taken than there are, nobody enters."""
-        self._free -= 1
 
 
 async def _run_tasks(effect: RunTasks) -> None:
@@ -228,18 +224,8 @@ async def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> AsyncGener
 class AsyncFuture(asyncio.Task[Any]):
     """A task call made by code on an event loop."""
 
-    def __init__(self, task: CallTask, caller: Task, loop: asyncio.AbstractEventLoop) -> None:
-        gate = caller.run.root.gate
-        if gate is not None and not caller.lent:
-            caller.lent = True
-            gate.leave()
-        self._caller = caller
+    def __init__(self, task: CallTask, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(_in_slot(task, run_call(task)), loop=loop)
-
-    @property
-    def observed(self) -> bool:
-        """Whether somebody has seen the outcome."""
-        return not self._log_traceback  # set by asyncio until an error is retrieved
 
     def result(self) -> Any:
         """Return the result of a task that has ended.
@@ -249,16 +235,21 @@ class AsyncFuture(asyncio.Task[Any]):
         """
         if not self.done():
             raise asyncio.InvalidStateError("This task has not ended: in asynchronous code write `await task(...)`.")
-        take_back_gate(self._caller)
         return super().result()
 
+    def give_up(self) -> None:
+        """Cancel the task; may be called from any thread."""
+        self.get_loop().call_soon_threadsafe(self.cancel)
 
-def take_back_gate(task: Task) -> None:
-    """Take the slot back that a task had lent."""
-    gate = task.run.root.gate
-    if gate is not None and task.lent:
-        task.lent = False
-        gate.take()
+    def wait(self) -> None:
+        """Wait for the end, in a thread other than that of the loop."""
+        ended = threading.Event()
+        self.get_loop().call_soon_threadsafe(self.add_done_callback, lambda _: ended.set())
+        ended.wait()
+
+    def unseen(self) -> BaseException | None:
+        """Return the error of a task that has ended, if nobody has seen it."""
+        return None if self.cancelled() or not self._log_traceback else self.exception()
 
 
 # ---------------------------------------------------------------------- effects
@@ -289,33 +280,42 @@ async def _call(effect: Call) -> Any:
         raise NodeCancelledError(effect.task.name) from error
 
 
+class ThreadJob(Job):
+    """Synchronous code of a task, run for a coroutine that waits for it."""
+
+    def __init__(self, task: Task, fn: Callable[[], Any]) -> None:
+        super().__init__()
+        self._task, self._fn = task, fn
+        self._context, self._loop = copy_context(), asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Any] = self._loop.create_future()
+
+    def run(self) -> None:
+        """Run the code and hand its outcome to the loop."""
+        try:
+            with in_slot(self._task):
+                value = self._context.run(self._fn)
+            setter = self.outcome.set_result
+        except BaseException as error:
+            value, setter = error, self.outcome.set_exception
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._tell, setter, value)
+
+    def _tell(self, setter: Callable[[Any], None], value: Any) -> None:
+        if not self.outcome.done():
+            setter(value)
+
+
 async def in_thread(task: Task, fn: Callable[[], Any]) -> Any:
     """Run synchronous code of a task in a worker thread.
 
     When the waiting is cancelled the thread goes on, but the engine ignores what it still does.
     """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[Any] = loop.create_future()
-    context = copy_context()
-
-    def tell(setter: Callable[[Any], None], value: Any) -> None:
-        if not outcome.done():
-            setter(value)
-
-    def work() -> None:
-        try:
-            value, setter = context.run(fn), outcome.set_result
-        except BaseException as error:
-            value, setter = error, outcome.set_exception
-        take_back(task)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, setter, value)
-
-    task.run.root.workers().start(work)
+    job = ThreadJob(task, fn)
+    task.run.root.workers().start(job)
     try:
-        return await outcome
+        return await job.outcome
     except asyncio.CancelledError:
-        task.fenced = True
+        task.fenced = not job.claim()
         raise
 
 
@@ -339,19 +339,19 @@ async def _timed_call(effect: Call) -> Any:
 
 
 async def _join(effect: Join) -> list[BaseException]:
-    unseen = [future for future in effect.futures if not (future.done() and future.observed)]
-    if effect.cancel:
-        for future in unseen:
-            future.cancel()
-    waiting = [future for future in unseen if not future.done()]
+    waiting = []
+    for future in effect.futures:
+        if effect.cancel:
+            future.give_up()
+        if not future.done():
+            waiting.append(asyncio.wrap_future(future) if isinstance(future, Future) else future)
     if waiting:
         await asyncio.wait(waiting)
-    errors = []
-    for future in unseen:
-        take_back_gate(future._caller)
-        if not future.cancelled() and not future.observed:
-            errors.append(future.exception())
-    return errors
+    return [error for future in effect.futures if (error := future.unseen()) is not None]
+
+
+async def _wait(effect: Wait) -> None:
+    await asyncio.wrap_future(effect.future)
 
 
 async def _load(effect: Load) -> Any:
@@ -383,6 +383,7 @@ PERFORM: dict[type, Callable[[Any], Awaitable[Any]]] = {
     Call: _call,
     RunTasks: _run_tasks,
     Join: _join,
+    Wait: _wait,
     Sleep: _sleep,
     Load: _load,
     Store: _store,

@@ -12,11 +12,10 @@ from types import CoroutineType
 from typing import Any
 
 from twinstep.pregel.deadline import give_up, remaining
-from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store
+from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
 from twinstep.pregel.execute import run_node
-from twinstep.pregel.futures import take_back
 from twinstep.pregel.task import NodeTask
-from twinstep.pregel.workers import THREADS
+from twinstep.pregel.workers import THREADS, Job, in_slot
 from twinstep.stream import Listener
 
 
@@ -98,36 +97,40 @@ class Batch:
             except IndexError:
                 return
             if tasks:
-                self._slots.start(self._help)
+                self._slots.start(Helper(self))
             if not self._stopped:
-                self._context.copy().run(settle, run_node(task))
-                take_back(task)
+                with in_slot(task):
+                    self._context.copy().run(settle, run_node(task))
                 if task.error is not None:
                     self._stopped = True
-            self._done(1)
-
-    def _help(self) -> None:
-        if self._tasks:
-            self.work()
-
-    def _done(self, n: int) -> None:
-        with self._lock:
-            self._left -= n
-            last = self._left == 0
-        if last:
-            self._finished()
+            with self._lock:
+                self._left -= 1
+                last = self._left == 0
+            if last:
+                self._finished()
 
     def stop(self) -> None:
         """Begin no further task."""
         self._stopped = True
 
 
+class Helper(Job):
+    """The work on a batch, as something for one more thread."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__()
+        self.run = batch.work  # type: ignore[method-assign]
+
+    def run(self) -> None:
+        """Run tasks of the batch until there are none left to begin."""
+
+
 def _run_tasks(effect: RunTasks) -> None:
     """Run tasks without anybody watching: this thread works too."""
     tasks = effect.tasks
     if len(tasks) == 1:
-        copy_context().run(settle, run_node(tasks[0]))
-        take_back(tasks[0])
+        with in_slot(tasks[0]):
+            copy_context().run(settle, run_node(tasks[0]))
         return
     gate = Lock()
     gate.acquire()
@@ -149,7 +152,7 @@ def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> Generator[Any]:
     slots.release()
     finished = False
     try:
-        slots.start(batch.work)
+        slots.start(Helper(batch))
         while not finished:
             finished = signals.get()
             yield from drain(listener)
@@ -214,14 +217,12 @@ def _timed_call(effect: Call) -> Any:
 
 
 def _join(effect: Join) -> list[BaseException]:
-    errors = []
     for future in effect.futures:
         if effect.cancel:
-            future.cancel()
-        error = future.wait()
-        if error is not None:
-            errors.append(error)
-    return errors
+            future.give_up()
+    for future in effect.futures:
+        future.wait()
+    return [error for future in effect.futures if (error := future.unseen()) is not None]
 
 
 def _cache_put(effect: CachePut) -> None:
@@ -237,6 +238,7 @@ PERFORM: dict[type, Callable[[Any], Any]] = {
     Call: _call,
     RunTasks: _run_tasks,
     Join: _join,
+    Wait: lambda effect: effect.future.result(),
     Sleep: lambda effect: time.sleep(effect.seconds),
     Load: lambda effect: effect.saver.load(effect.thread_id, effect.ns, effect.checkpoint_id),
     Store: lambda effect: effect.saver.commit(effect.commit),

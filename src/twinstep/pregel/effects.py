@@ -17,6 +17,8 @@ from twinstep.pregel.action import Action
 from twinstep.types import TimeoutPolicy
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from twinstep.pregel.task import NodeTask, Task
 
 T = TypeVar("T")
@@ -57,6 +59,13 @@ class Join:
 
     futures: Sequence[Any]
     cancel: bool
+
+
+@dataclass(slots=True)
+class Wait:
+    """Wait until a future of another thread is done."""
+
+    future: Future[None]
 
 
 @dataclass(slots=True)
@@ -113,7 +122,7 @@ class CachePut:
     ttl: float | None
 
 
-Effect = Call | RunTasks | Join | Sleep | Load | Store | History | CacheGet | CachePut
+Effect = Call | RunTasks | Join | Wait | Sleep | Load | Store | History | CacheGet | CachePut
 Program = Generator[Effect, Any, T]
 
 

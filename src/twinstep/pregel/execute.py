@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+from twinstep.cache.flight import SingleFlight
 from twinstep.checkpoint.format import Record, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.errors import GraphBubbleUp, GraphInterrupt, NodeError, NonDeterminismError, ParentCommand
 from twinstep.ids import question_id
-from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, store
+from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
 from twinstep.pregel.questions import INVALID_ANSWER
 from twinstep.pregel.run import Run
 from twinstep.pregel.spec import PASS, NodeSpec
@@ -21,6 +23,8 @@ from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
 from twinstep.types import Interrupt, RetryPolicy
 
+FLIGHTS = SingleFlight()
+"""The cached calls that run at this moment, in the whole process."""
 QUESTIONS = "questions:"
 """Begins the id of the record of a task's questions."""
 
@@ -47,6 +51,9 @@ def attempts(task: Task) -> Program[Any]:
                 task.first = time.time()
             if delay > 0:
                 yield Sleep(delay)
+            if task.fenced:
+                task = task.revived()
+                SCOPE.set(task)
         except GeneratorExit:
             raise
         except BaseException as signal:
@@ -91,27 +98,26 @@ def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: in
 
 
 def cached(task: Task, make: Callable[[], Program[Any]]) -> Program[tuple[Any, bool]]:
-    """Return what a cache holds for a task's arguments, or make it and keep it; the flag tells which."""
+    """Return what a cache holds for a task's arguments, or make it and keep it; the flag tells which.
+
+    Calls with equal keys that run at the same time wait for the first of them.
+    """
     policy, cache = task.cache, task.run.cache
     if policy is None or cache is None:
         return (yield from make()), False
     from twinstep.cache.key import default_cache_key  # only programs that cache pay for it
 
     arguments = (policy.key_func or default_cache_key)(*task.args, **task.kwargs)
-    key = (cache_namespace(task.action.fn), arguments if isinstance(arguments, str) else arguments.hex())
-    hit = yield CacheGet(cache, key)
-    if hit is not None:
-        return hit[0], True
-    value = yield from make()
-    yield CachePut(cache, key, value, policy.ttl)
-    return value, False
-
-
-def cache_namespace(fn: Any) -> tuple[str, ...]:
-    """Return where the cached results of a function are kept."""
-    from twinstep.cache.key import function_identity
-
-    return ("twinstep", function_identity(fn))
+    key = (task.action.cache_namespace(), arguments if isinstance(arguments, str) else arguments.hex())
+    while not (claim := FLIGHTS.claim((id(cache), key))).leads:
+        yield Wait(claim.done)
+    with claim:
+        hit = yield CacheGet(cache, key)
+        if hit is not None:
+            return hit[0], True
+        value = yield from make()
+        yield CachePut(cache, key, value, policy.ttl)
+        return value, False
 
 
 # ---------------------------------------------------------------------- calls of task functions
@@ -121,13 +127,13 @@ def run_call(task: CallTask) -> Program[Any]:
     """Run a call of a task function, or return what is on record of it."""
     SCOPE.set(task)
     run = task.run
-    digest = run.saver.serde.digest((task.args, task.kwargs)) if run.saver is not None else b""
+    digest = run.serde.digest((task.args, task.kwargs)) if run.saver is not None or run.memory else b""
     record = run.recall(task.id) if run.records else None
     if record is not None and record.kind in ("result", "error") and same_call(task, record, digest):
         if record.kind == "error":
             run.failures.append((task.id, record.value))
             raise record.value
-        return record.value
+        return record.value if run.saver is not None else own_copy(record.value)
     task.emit_started()
     try:
         result, hit = yield from cached(task, lambda: attempts(task))
@@ -179,8 +185,8 @@ def keep(task: Task, record: Record) -> Program[None]:
     """Put an outcome on record, before anybody is told of it."""
     run = task.run
     if run.saver is None:
-        if run.memory:
-            run.records[task.id] = record
+        if run.memory and record.kind != "questions":
+            run.records[task.id] = record._replace(value=own_copy(record.value))
         return
     row = record_row(run, record_id(task, record), record)
     run.records[row.id] = row
@@ -189,6 +195,14 @@ def keep(task: Task, record: Record) -> Program[None]:
     else:
         root = run.root
         yield from store(run.saver, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=(row,)))
+
+
+def own_copy(value: Any) -> Any:
+    """Return a value that the caller cannot change, as far as it can be copied."""
+    try:
+        return deepcopy(value)
+    except Exception:  # a lock, a client, a generator: only the caller can keep from changing it
+        return value
 
 
 def record_id(task: Task, record: Record) -> str:

@@ -13,6 +13,7 @@ from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, open_call
 from twinstep.pregel.run import Run
 from twinstep.pregel.threads import ThreadAccess
+from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
 from twinstep.types import NOTHING, Command, Durability, GraphOutput, RunnableConfig, StreamMode
@@ -63,7 +64,8 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         if stream_mode != "values":
             return cast(OutputT, list(self._stream(input, config, options, stream_mode, False, version)))
         run, checkpoint_id = open_call(self, config, options)
-        outcome = drive_sync.settle(execute(run, input, checkpoint_id))
+        with same_slot(run.parent):
+            outcome = drive_sync.settle(execute(run, input, checkpoint_id))
         return cast(OutputT, self._result(run, outcome, version))
 
     async def ainvoke(
@@ -149,7 +151,8 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
         def chunks() -> Generator[Any]:
             run, checkpoint_id = open_call(self, config, options, (listener,))
-            outcome = yield from drive_sync.drive(execute(run, input, checkpoint_id), listener)
+            with same_slot(run.parent):
+                outcome = yield from drive_sync.drive(execute(run, input, checkpoint_id), listener)
             self._bubble(run, outcome)
 
         return chunks()

@@ -12,23 +12,26 @@ from typing import Any
 
 
 class Portal:
-    """The private event loop of the process."""
+    """The private event loops of the process: one, and one more for every level of synchronous calls inside it."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the loop (after a fork its thread does not exist in the child)."""
+        """Forget the loops (after a fork their threads do not exist in the child)."""
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loops: list[asyncio.AbstractEventLoop] = []
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop, started if need be."""
+        """Return a loop that the caller does not run on, started if need be."""
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="twinstep-loop", daemon=True).start()
-            return self._loop
+            current = asyncio._get_running_loop()
+            level = self._loops.index(current) + 1 if current in self._loops else 0
+            if level == len(self._loops):
+                loop = asyncio.new_event_loop()
+                self._loops.append(loop)
+                threading.Thread(target=loop.run_forever, name="twinstep-loop", daemon=True).start()
+            return self._loops[level]
 
 
 PORTAL = Portal()

@@ -14,6 +14,7 @@ from twinstep.pregel.spec import ProgramSpec, View
 from twinstep.pregel.state import State
 from twinstep.runtime import RunControl
 from twinstep.scope import Scope
+from twinstep.serde import Serializer
 from twinstep.stream import SILENT, EventLog
 from twinstep.types import Durability, Mismatch, RunnableConfig
 
@@ -138,6 +139,11 @@ class Run:
         self.unsaved: list[RecordRow] = []
         self.failures: list[tuple[str, BaseException]] = []
         self.forget: list[str] = []
+
+    @property
+    def serde(self) -> Serializer:
+        """What turns values into bytes."""
+        return self.saver.serde if self.saver is not None else Serializer()
 
     @property
     def id(self) -> str:

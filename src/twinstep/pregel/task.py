@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from twinstep.constants import NS_END, NS_SEP, RETURN
 from twinstep.errors import NodeError, OutsideRunError
@@ -29,13 +30,33 @@ class Task:
         attempt: number of the running attempt, from 1.
         calls: how often the code has called each task or child in this attempt.
         pending: task futures that the code has not waited for.
-        lent: whether its slot is lent to the tasks it has started (see `workers.Slots`).
+        holds: whether it works in a slot of its own (see `workers.Slots`); False when it has lent it.
+        gated: the same, for the gate of the event loop.
         fenced: whether the engine has given the running attempt up; what it still does is ignored.
     """
 
     __slots__ = (
-        "_id", "action", "args", "asked", "attempt", "began", "cache", "calls", "failure", "fenced", "first", "kwargs",
-        "lent", "name", "path", "pending", "retry", "run", "seen", "timeout",
+        "_id",
+        "action",
+        "args",
+        "asked",
+        "attempt",
+        "began",
+        "cache",
+        "calls",
+        "failure",
+        "fenced",
+        "first",
+        "gated",
+        "holds",
+        "kwargs",
+        "name",
+        "path",
+        "pending",
+        "retry",
+        "run",
+        "seen",
+        "timeout",
     )  # fmt: skip
 
     triggers: tuple[str, ...] = ("__pregel_push",)
@@ -62,7 +83,8 @@ class Task:
         self.asked: set[str] | None = None
         self.pending: list[Any] | None = None
         self.failure: NodeError | None = None
-        self.fenced = self.lent = False
+        self.fenced = self.gated = False
+        self.holds: bool | None = None
 
     @property
     def id(self) -> str:
@@ -74,10 +96,17 @@ class Task:
     def begin(self) -> None:
         """Start an attempt: everything is counted anew, so that the same calls find the same records."""
         self.attempt += 1
-        self.fenced = False
         self.calls = self.asked = self.pending = None
         if self.timeout is not None:
             self.began = self.seen = time.monotonic()
+
+    def revived(self) -> Self:
+        """Return the scope of the next attempt: a new one, when code of the last may still be running."""
+        if not self.fenced:
+            return self
+        new = copy(self)
+        new.fenced = False
+        return new
 
     def occurrence(self, key: Any) -> int:
         """Return how often `key` was counted before in this attempt."""

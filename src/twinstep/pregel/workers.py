@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
-Job = Callable[[], object]
-"""Something to do that never raises; it may find that somebody else has done it already."""
+from twinstep.scope import Scope
+
+if TYPE_CHECKING:
+    from twinstep.pregel.task import Task
+
+
+class Job(ABC):
+    """Something to do once, in a slot: by a worker thread, or by whoever waits for it.
+
+    Attributes:
+        granted: whether it has a slot.
+    """
+
+    def __init__(self) -> None:
+        self.granted = False
+        self._claim = threading.Lock()
+
+    def claim(self) -> bool:
+        """Tell whether the caller is the first who asks, and so has to run it."""
+        return self._claim.acquire(blocking=False)
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do it; never raises."""
+
 
 IDLE = 10.0
 """Seconds after which a thread without work ends."""
@@ -23,12 +49,12 @@ class Threads:
 
     def reset(self) -> None:
         """Forget all threads (after a fork they do not exist in the child)."""
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
 
-    def start(self, job: Job) -> None:
-        """Run a job in a thread of its own."""
+    def start(self, job: Callable[[], object]) -> None:
+        """Run a function that never raises in a thread of its own."""
         with self._lock:
             reuse = self._idle > 0
             if reuse:
@@ -38,7 +64,7 @@ class Threads:
         else:
             threading.Thread(target=self._work, args=(job,), name="twinstep-worker", daemon=True).start()
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: Callable[[], object]) -> None:
         while True:
             job()
             del job  # an idle thread must not keep the last run alive
@@ -61,8 +87,10 @@ os.register_at_fork(after_in_child=THREADS.reset)
 class Slots:
     """The right of a run to work on so many tasks at once.
 
-    Whoever works holds a slot. A task lends its slot to the tasks it starts and takes it back when it reads a result;
-    taking back never waits, so that nobody can wait for ever, whatever the limit.
+    Whoever works holds a slot. A task that starts others lends them its slot for the rest of its time, for it will
+    mostly wait for them; so nobody can wait for ever, whatever the limit. A task that has a slot but no thread yet is
+    run by the thread that waits for its result: calling and waiting is then as cheap as a plain call, and nested
+    tasks need no threads.
     """
 
     def __init__(self, limit: int, held: int) -> None:
@@ -77,23 +105,21 @@ class Slots:
                 self._waiting.append(job)
                 return
             self._free -= 1
+            job.granted = True
         THREADS.start(lambda: self._run(job))
 
-    def _run(self, job: Job | None) -> None:
-        while job is not None:
-            job()
-            job = self._next()
-
-    def _next(self) -> Job | None:
-        """Hand the slot to the next job that waits, or give it back."""
+    def steal(self, job: Job) -> bool:
+        """Tell whether the caller may run a job in its own thread; it then has to release the job's slot."""
         with self._lock:
-            if self._free >= 0 and self._waiting:
-                return self._waiting.popleft()
-            self._free += 1
-            return None
+            if not job.granted:
+                if self._free <= 0:
+                    return False
+                self._free -= 1
+                job.granted = True
+        return job.claim()
 
     def release(self) -> None:
-        """Give back the caller's slot."""
+        """Give a slot to the next job that waits, or back."""
         job = self._next()
         if job is not None:
             THREADS.start(lambda: self._run(job))
@@ -102,3 +128,56 @@ class Slots:
         """Take a slot without waiting; while more are taken than there are, no job starts."""
         with self._lock:
             self._free -= 1
+
+    def _run(self, job: Job | None) -> None:
+        while job is not None and job.claim():  # one that was stolen goes on in its slot without this thread
+            job.run()
+            job = self._next()
+
+    def _next(self) -> Job | None:
+        with self._lock:
+            while self._free >= 0 and self._waiting:
+                job = self._waiting.popleft()
+                if not job.granted:
+                    job.granted = True
+                    return job
+            self._free += 1
+            return None
+
+
+def lend(task: Task) -> None:
+    """Let the tasks that a task starts use its slot, and its place at the gate of the event loop."""
+    root = task.run.root
+    if task.holds:
+        task.holds = False
+        root.workers().release()
+    if task.gated:
+        task.gated = False
+        root.gate.leave()
+
+
+@contextmanager
+def in_slot(task: Task) -> Iterator[None]:
+    """Run a task's code in a slot that was taken for it; afterwards the slot is there again."""
+    task.holds = True
+    try:
+        yield
+    finally:
+        if not task.holds:
+            task.run.root.workers().take()
+        task.holds = None
+
+
+@contextmanager
+def same_slot(parent: Scope | None) -> Iterator[None]:
+    """Run what is nested in a task in the task's own slot, also when the task has lent it."""
+    lent = parent is not None and getattr(parent, "holds", None) is False
+    slots: Slots | None = parent.run.root.workers() if parent is not None and lent else None
+    if slots is None:
+        yield
+        return
+    slots.take()
+    try:
+        yield
+    finally:
+        slots.release()

@@ -1,0 +1,126 @@
+"""What a case is: work to be timed, and the library that does it.
+
+Cases are written once. twinstep and the reference share their public names module for module, so a case asks its side
+for modules; "bare" is the same work as plain Python calls. Nothing here imports more than the standard library, so
+that a case runs in any interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any, Literal
+
+Sample = dict[str, float]
+"""What one process has measured, by metric."""
+BARE, SUBJECT, REFERENCE = "bare", "twinstep", "langgraph"
+
+
+class Side:
+    """Who does the work.
+
+    Args:
+        package: `twinstep`, `langgraph`, or `bare` for plain Python.
+        folder: an empty directory for files.
+    """
+
+    def __init__(self, package: str, folder: Path) -> None:
+        self.package, self.folder = package, folder
+
+    def module(self, name: str) -> Any:
+        """Import a module of the library."""
+        return import_module(f"{self.package}.{name}")
+
+    def memory(self) -> Any:
+        """Return a saver that keeps everything in memory."""
+        return self.module("checkpoint.memory").InMemorySaver()
+
+    def connect(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
+        """Open a new SQLite file with a write-ahead log; `synchronous` is SQLite's own setting."""
+        path = self.folder / f"{len(list(self.folder.iterdir()))}.sqlite"
+        conn = sqlite3.connect(path, check_same_thread=False)
+        conn.execute("PRAGMA journal_mode=WAL")
+        conn.execute(f"PRAGMA synchronous={synchronous}")
+        return conn
+
+    def sqlite(self, synchronous: str = "NORMAL") -> Any:
+        """Return a saver on a new SQLite file."""
+        own = {"synchronous": synchronous} if self.package == SUBJECT else {}
+        return self.module("checkpoint.sqlite").SqliteSaver(self.connect(synchronous), **own)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Work to be timed.
+
+    Args:
+        run: does `ops` operations; a coroutine it returns is awaited.
+        ops: how many operations one call does.
+        without: the same work less what is to be measured; its time is subtracted.
+    """
+
+    run: Callable[[], Any]
+    ops: int
+    without: Callable[[], Any] | None = None
+
+    def measure(self, seconds: float) -> Sample:
+        """Repeat the work for about so many seconds and return the median microseconds of an operation."""
+        with asyncio.Runner() as runner:
+            self._once(runner)
+            gc.collect()
+            end, rounds = perf_counter() + seconds, [self._once(runner)]
+            while len(rounds) < 3 or perf_counter() < end:
+                rounds.append(self._once(runner))
+        return {"cpu": median(cpu for cpu, _ in rounds), "wall": median(wall for _, wall in rounds)}
+
+    def _once(self, runner: asyncio.Runner) -> tuple[float, float]:
+        """Return the microseconds of CPU and of the clock that one operation takes."""
+        cpu, wall = _time(self.run, runner)
+        less = _time(self.without, runner) if self.without else (0.0, 0.0)
+        return (cpu - less[0]) / self.ops * 1e6, (wall - less[1]) / self.ops * 1e6
+
+
+def _time(run: Callable[[], Any], runner: asyncio.Runner) -> tuple[float, float]:
+    cpu, wall = process_time(), perf_counter()
+    result = run()
+    if inspect.iscoroutine(result):
+        runner.run(result)
+    return process_time() - cpu, perf_counter() - wall
+
+
+Case = Callable[[Side], Timed | Sample]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Args:
+        title: what is measured.
+        case: does it with a library.
+        bare: does it in plain Python.
+        bar: what is to be reached, in `unit`.
+        reference: what the reference needed when the bar was set; it and the bar make a ratio that holds on any machine.
+        metric: which of the case's figures this is.
+        unit: of the figures.
+        above_bare: whether the bar counts from what plain Python needs.
+        slow: leave the reference out of a quick run.
+    """
+
+    title: str
+    case: Case
+    bare: Case | None
+    bar: float
+    reference: float | None = None
+    metric: str = "cpu"
+    unit: Literal["us", "ms", "s", "MB", "kB", ""] = "us"
+    above_bare: bool = False
+    slow: bool = False

@@ -1,0 +1,63 @@
+"""The documents: their programs run and print what stands below them, their links lead somewhere, their names exist."""
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PROGRAMS = [page for page in PAGES if page.parent.name != "architecture" and "```python\n" in page.read_text()]
+
+BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
+ROW = re.compile(r"^\| `(langgraph[\w.]*)` \| `(twinstep[\w.]*)` \| (.+) \|$", re.MULTILINE)
+END_OF_BLOCK = "\x1e\n"
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def script_of(text: str) -> str:
+    """Return the code blocks of a page as one program in which every line has the number it has on the page."""
+    script = ""
+    for block in BLOCK.finditer(text):
+        script += "\n" * (text.count("\n", 0, block.start("code")) - script.count("\n"))
+        script += f"{block['code']}print({END_OF_BLOCK!r}, end='')\n"
+    return script
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=page_id)
+def test_the_programs_of_a_page_print_what_stands_below_them(page, tmp_path):
+    text = page.read_text()
+    script = tmp_path / page.with_suffix(".py").name
+    script.write_text(script_of(text))
+    command = [sys.executable, "-W", "error", script]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split(END_OF_BLOCK)[:-1] == [block["output"] or "" for block in BLOCK.finditer(text)]
+
+
+def test_every_program_of_a_page_is_found():
+    assert {page_id(page) for page in PROGRAMS} >= {"README.md", "docs/migrating.md", "docs/guide/functional.md"}
+    for page in PROGRAMS:
+        assert len(BLOCK.findall(page.read_text())) == page.read_text().count("```python"), page_id(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_the_links_of_a_page_lead_somewhere(page):
+    links = LINK.findall(page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_name_of_the_migration_table_exists():
+    rows = ROW.findall((ROOT / "docs" / "migrating.md").read_text())
+    assert len(rows) > 10
+    for old, new, names in rows:
+        assert new == old.replace("langgraph", "twinstep", 1)
+        module = import_module(new)
+        assert [name for name in re.findall(r"`(\w+)`", names) if not hasattr(module, name)] == []

@@ -1,0 +1,92 @@
+"""Small graphs that the runtime tests share, and short ways to look at threads."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypedDict
+
+from twinstep.graph import START, StateGraph
+from twinstep.types import StateSnapshot
+
+Node = Callable[..., Any]
+Config = dict[str, Any]
+
+
+class State(TypedDict, total=False):
+    """The state of nearly every graph in these tests: one plain key, one that grows."""
+
+    x: int
+    log: Annotated[list[Any], operator.add]
+
+
+class Boom(ValueError):
+    """What a failing node raises."""
+
+
+class Switch:
+    """Fails as long as it is on; counts its calls."""
+
+    def __init__(self, on: bool = True) -> None:
+        self.on, self.calls = on, 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.on:
+            raise Boom("boom")
+
+
+def noted(name: str, act: Callable[[], Any] | None = None) -> Node:
+    """Return a node that calls `act` and appends its own name to the log."""
+
+    def node(state: State) -> State:
+        if act is not None:
+            act()
+        return {"log": [name]}
+
+    node.__name__ = name
+    return node
+
+
+def _add(graph: StateGraph, node: str | Node) -> str:
+    action = noted(node) if isinstance(node, str) else node
+    name = node if isinstance(node, str) else node.__name__
+    graph.add_node(name, action)
+    return name
+
+
+def chain(*nodes: str | Node) -> StateGraph:
+    """Return a graph of nodes that run one after the other; a name stands for a node that notes itself."""
+    graph = StateGraph(State)
+    before = START
+    for node in nodes:
+        name = _add(graph, node)
+        graph.add_edge(before, name)
+        before = name
+    return graph
+
+
+def fan(*nodes: str | Node, then: str | None = None) -> StateGraph:
+    """Return a graph of nodes that run in parallel, and one after all of them."""
+    graph = StateGraph(State)
+    names = [_add(graph, node) for node in nodes]
+    for name in names:
+        graph.add_edge(START, name)
+    if then is not None:
+        graph.add_edge(names, _add(graph, then))
+    return graph
+
+
+def at(thread: Config, **more: Any) -> Config:
+    """Return a thread's config with more in its `configurable`."""
+    return {**thread, "configurable": {**thread["configurable"], **more}}
+
+
+def shape(history: Iterable[StateSnapshot]) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Return source, step and what is due of each checkpoint, newest first."""
+    return [(s.metadata["source"], s.metadata["step"], s.next) for s in history if s.metadata]
+
+
+def checkpoint_id(snapshot: StateSnapshot) -> str:
+    """Return a snapshot's id."""
+    return snapshot.config["configurable"]["checkpoint_id"]
