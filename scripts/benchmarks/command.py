@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from scripts.benchmarks.case import BARE, REFERENCE, SUBJECT, Row, Sample
 from scripts.benchmarks.report import Result, head, line
@@ -68,7 +67,7 @@ def measured(row: Row, options: argparse.Namespace) -> dict[str, Outcome]:
         sides[BARE] = sys.executable
     if options.reference and not (row.slow and options.quick):
         sides[REFERENCE] = options.reference
-    repetitions, seconds = (2, 0.1) if options.quick else (5, 0.5)
+    repetitions, seconds = (1 if row.slow else 2, 0.1) if options.quick else (5, 0.5)
     found: dict[str, Outcome] = {side: [] for side in sides}
     for _ in range(repetitions):
         for side, python in sides.items():

@@ -1,30 +1,29 @@
 """Names with a fixed meaning in every graph."""
 
-from sys import intern
 from typing import Final
 
-START: Final = intern("__start__")
+START: Final = "__start__"
 """The virtual node before the first node; also the channel that receives the input."""
-END: Final = intern("__end__")
+END: Final = "__end__"
 """The virtual node after the last node; also the channel of an entrypoint's return value."""
-PREVIOUS: Final = intern("__previous__")
+PREVIOUS: Final = "__previous__"
 """The channel of the value that an entrypoint saved for its next run on the thread."""
-TASKS: Final = intern("__pregel_tasks")
+TASKS: Final = "__pregel_tasks"
 """The channel of `Send` packets waiting for the next superstep."""
-INTERRUPT: Final = intern("__interrupt__")
+INTERRUPT: Final = "__interrupt__"
 """The key under which pending questions appear in results and streams."""
-ERROR: Final = intern("__error__")
-RETURN: Final = intern("__return__")
+ERROR: Final = "__error__"
+RETURN: Final = "__return__"
 """The key of a task's result in `tasks` events."""
-INPUT: Final = intern("__input__")
+INPUT: Final = "__input__"
 """`update_state(..., as_node=INPUT)` acts as a new input."""
-COPY: Final = intern("__copy__")
+COPY: Final = "__copy__"
 """`update_state(..., as_node=COPY)` clones the checkpoint."""
-ROOT: Final = intern("__root__")
+ROOT: Final = "__root__"
 """The only state key of a graph whose state is a bare type."""
-PARENT: Final = intern("__parent__")
+PARENT: Final = "__parent__"
 """`Command(graph=PARENT)` addresses the graph that contains this one."""
-METADATA: Final = intern("__metadata__")
+METADATA: Final = "__metadata__"
 
 TAG_HIDDEN: Final = "langsmith:hidden"
 """A node with this tag is left out of streams and drawings."""

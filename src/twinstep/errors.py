@@ -12,6 +12,9 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Literal
 
+INVALID_ANSWER = "This answer does not fit the question's response_schema; nothing was stored, it can be answered again"
+"""Begins the note on the validation error of an answer."""
+
 
 class ErrorCode(Enum):
     """Stable codes of errors that users look up."""
@@ -225,4 +228,4 @@ class GraphDrained(GraphBubbleUp):
 
 def is_invalid_resume(exc: BaseException) -> bool:
     """Tell whether an error means that an answer did not fit its question's `response_schema`."""
-    return getattr(exc, "__twinstep_invalid_resume__", False) is True
+    return any(note.startswith(INVALID_ANSWER) for note in getattr(exc, "__notes__", ()))

@@ -85,7 +85,7 @@ def test_rows_of_another_place_are_refused(kind: str, blob: bytes, place: Place)
 )
 def test_rows_under_another_key_are_refused(kind: str, key: str) -> None:
     with pytest.raises(CheckpointCorruptError):
-        read(kind, dict(KINDS)[kind], **{key: new_id()})
+        read(kind, dict(KINDS)[kind], PLACE, **{key: new_id()})
 
 
 def test_blobs_of_another_kind_are_refused() -> None:

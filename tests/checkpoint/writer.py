@@ -68,6 +68,12 @@ def thread(thread_id: Any = "1", **more: Any) -> RunnableConfig:
     return {"configurable": {"thread_id": thread_id, **more}}
 
 
+def values(saver: BaseCheckpointSaver) -> dict[str, Any] | None:
+    """Return the channel values of the thread "1"."""
+    found = saver.get(thread())
+    return found and found["channel_values"]
+
+
 def put(saver: Any, config: RunnableConfig, metadata: dict[str, Any] | None = None, **values: Any) -> RunnableConfig:
     """Put a checkpoint with these channel values and return its config."""
     checkpoint: Checkpoint = {**empty_checkpoint(), "channel_values": values}

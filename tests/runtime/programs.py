@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypedDict
 
+from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.graph import START, StateGraph
 from twinstep.types import StateSnapshot
 
@@ -34,6 +36,23 @@ class Switch:
         self.calls += 1
         if self.on:
             raise Boom("boom")
+
+
+def recorded(saver: BaseCheckpointSaver, count: int = 1, thread: str = "1") -> Callable[[], None]:
+    """Return a function that waits until so many outcomes of a thread's open superstep are on record."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 10
+        while len(saver.load(thread, "").records) < count:
+            assert time.monotonic() < deadline, "the outcome was not put on record"
+            time.sleep(0.001)
+
+    return wait
+
+
+def after(wait: Callable[[], Any], act: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that does one thing after the other."""
+    return lambda: (wait(), act())
 
 
 def noted(name: str, act: Callable[[], Any] | None = None) -> Node:

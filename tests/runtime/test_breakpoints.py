@@ -152,8 +152,6 @@ def test_a_breakpoint_at_no_node_is_refused(lane, saver, thread, option):  # W17
     assert lane.history(graph, thread) == []
 
 
-def test_without_a_checkpointer_a_breakpoint_is_refused(lane):
-    """Nothing could ever continue from there."""
+def test_without_a_checkpointer_a_breakpoint_ends_the_run_there(lane):
     graph = chain("a", "b").compile(interrupt_before=["b"])
-    with pytest.raises(ValueError, match="checkpointer"):
-        lane.invoke(graph, {"x": 1})
+    assert lane.invoke(graph, {"x": 1}) == {"x": 1, "log": ["a"], "__interrupt__": []}

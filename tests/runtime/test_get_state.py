@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, at, chain, checkpoint_id, fan, noted, shape
+from tests.runtime.programs import Boom, State, Switch, after, at, chain, checkpoint_id, fan, noted, recorded, shape
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointNotFoundError, InvalidConfigError, NoCheckpointerError
@@ -125,8 +125,8 @@ def test_history_refuses_arguments_that_cannot_be_meant(lane, saver, thread, opt
 @pytest.mark.parametrize("colour_of_reader", ["same saver", "new saver"])
 def test_a_failed_superstep_shows_the_error_itself_and_the_finished_siblings(lane, tmp_path, thread, colour_of_reader):
     path = tmp_path / "threads.sqlite"
-    build = fan("fine", noted("bad", Switch()), then="end")
     with SqliteSaver(path) as first, SqliteSaver(path) as second:
+        build = fan("fine", noted("bad", after(recorded(second), Switch())), then="end")
         graph = build.compile(first)
         with pytest.raises(Boom):
             lane.invoke(graph, {"x": 1}, thread)
@@ -276,7 +276,9 @@ def test_a_graph_without_checkpointer_has_no_state_to_look_into(lane, thread, me
         lane.call(graph, method, thread, *([{"x": 1}] if method == "update_state" else []))
 
 
-@pytest.mark.parametrize("config", [{}, {"configurable": {}}, {"configurable": {"thread_id": None}}, {"thread_id": "1"}])
+@pytest.mark.parametrize(
+    "config", [{}, {"configurable": {}}, {"configurable": {"thread_id": None}}, {"thread_id": "1"}]
+)
 def test_a_config_without_thread_says_what_is_missing(lane, config):
     graph = chain("a").compile(InMemorySaver())
     for look in (lane.state, lane.history):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, chain, checkpoint_id, fan, noted, shape
+from tests.runtime.programs import Boom, State, Switch, after, chain, checkpoint_id, fan, noted, recorded, shape
 from twinstep.errors import InvalidUpdateError
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, StateGraph
@@ -155,7 +155,7 @@ def test_a_waiting_question_is_settled_by_an_update_as_its_node(lane, saver, thr
 
 
 def test_finished_siblings_of_a_failed_node_are_kept_when_it_is_settled_by_an_update(lane, saver, thread):
-    graph = fan("fine", noted("bad", Switch()), then="end").compile(saver)
+    graph = fan("fine", noted("bad", after(recorded(saver), Switch())), then="end").compile(saver)
     with pytest.raises(Boom):
         lane.invoke(graph, {"x": 1}, thread)
     lane.update(graph, thread, {"log": ["by hand"]}, "bad")

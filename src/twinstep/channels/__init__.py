@@ -2,7 +2,7 @@
 
 from twinstep.channels.barrier import NamedBarrierValue, NamedBarrierValueAfterFinish
 from twinstep.channels.base import MISSING, BaseChannel
-from twinstep.channels.binop import BinaryOperatorAggregate, DeltaChannel
+from twinstep.channels.binop import BinaryOperatorAggregate, DeltaChannel, Folding
 from twinstep.channels.ephemeral import EphemeralValue, UntrackedValue
 from twinstep.channels.last_value import AnyValue, LastValue, LastValueAfterFinish
 from twinstep.channels.topic import Topic
@@ -14,6 +14,7 @@ __all__ = [
     "BinaryOperatorAggregate",
     "DeltaChannel",
     "EphemeralValue",
+    "Folding",
     "LastValue",
     "LastValueAfterFinish",
     "NamedBarrierValue",

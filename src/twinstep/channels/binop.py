@@ -31,7 +31,7 @@ def initial(typ: Any) -> Any:
         return MISSING
 
 
-class _Folding(BaseChannel[Value, Update]):
+class Folding(BaseChannel[Value, Update]):
     """The common part of channels that fold: growth of lists is known to the journal."""
 
     __slots__ = ("stored",)
@@ -87,7 +87,7 @@ def _common(old: list[Any], new: list[Any]) -> int:
     return next(i for i in range(n) if old[i] is not new[i])
 
 
-class BinaryOperatorAggregate(_Folding[Value, Update]):
+class BinaryOperatorAggregate(Folding[Value, Update]):
     """Fold every write into the value with `operator(value, write)`.
 
     Starts as `typ()`; when the type cannot be made from nothing, the first write is taken as it is.
@@ -122,7 +122,7 @@ class BinaryOperatorAggregate(_Folding[Value, Update]):
         self.value = value
 
 
-class DeltaChannel(_Folding[Value, Update]):
+class DeltaChannel(Folding[Value, Update]):
     """Fold all writes of a superstep at once with `reducer(value, writes)`.
 
     The reducer must be associative over batches: `reducer(reducer(s, xs), ys) == reducer(s, xs + ys)`.

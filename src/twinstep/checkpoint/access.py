@@ -204,6 +204,7 @@ class CheckpointAccess(Journal):
     def delete_thread(self, thread_id: str) -> None:
         """Remove a thread with everything stored for it; one that does not exist is no error."""
         self.delete(validate.identifier(thread_id))
+        self.erase()
 
     def copy_thread(self, source: str, target: str) -> None:
         """Copy a thread with all namespaces, checkpoints and records: all of it, or nothing if it fails.
@@ -236,6 +237,7 @@ class CheckpointAccess(Journal):
             loads = {Place(thread_id, ns): self.load(thread_id, ns) for ns in spaces.get(thread_id, ())}
             edits = [tidy.latest_only(self, place, loaded) for place, loaded in loads.items() if loaded.head]
             self._edit(thread_id, loads, edits)
+        self.erase()
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints and records that runs have made, on all threads.
@@ -250,6 +252,7 @@ class CheckpointAccess(Journal):
             loads = {Place(thread_id, ns): self.load(thread_id, ns) for ns in names}
             found = [tidy.without_runs(self, place, loaded, runs) for place, loaded in loads.items()]
             self._edit(thread_id, loads, [edit for edit in found if edit])
+        self.erase()
 
     def _edit(self, thread_id: str, loads: Mapping[Place, Loaded], edits: Sequence[Edit]) -> None:
         """Edit a thread, provided that it stands as it was loaded."""

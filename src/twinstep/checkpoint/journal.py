@@ -86,6 +86,9 @@ class Journal(ABC):
     def delete(self, thread_id: str) -> None:
         """Remove a thread with all its namespaces, checkpoints and records."""
 
+    def erase(self) -> None:
+        """Wipe the bytes that removed rows leave behind, where removing them does not; called after housekeeping."""
+
     # ------------------------------------------------------------------ asynchronous forms
 
     async def aload(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:

@@ -7,6 +7,7 @@ from typing import Any
 
 from twinstep.channels import (
     EphemeralValue,
+    Folding,
     LastValueAfterFinish,
     NamedBarrierValue,
     NamedBarrierValueAfterFinish,
@@ -21,7 +22,7 @@ from twinstep.graph.state import StateGraph
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
 from twinstep.stream.events import Write
-from twinstep.types import Send
+from twinstep.types import Overwrite, Send
 
 Builder = StateGraph[Any, Any, Any, Any]
 
@@ -33,7 +34,7 @@ def compile_spec(
     keys = {key: channel.blank() for key, channel in builder.channels.items()}
     for key, channel in keys.items():
         channel.key = key
-    router = Router(name, builder.nodes, keys)
+    router = Router(name, builder.nodes, keys, builder.schemas[builder.state_schema].checks())
     channels: dict[str, AnyChannel] = {**keys, START: EphemeralValue(builder.input_schema), TASKS: Topic(Send)}
     for node in builder.nodes.values():
         make = LastValueAfterFinish if node.defer else EphemeralValue
@@ -53,9 +54,10 @@ def compile_spec(
         keys=all_keys,
         input=_input(builder, keys),
         output=_picker(builder.schemas[builder.output_schema].keys),
+        typed=builder.schemas[builder.output_schema].build,
         stream=_picker(all_keys),
         goto=lambda goto: router.goto(goto) if goto else [],
-        update=router.results("Command", lenient=False),
+        update=router.results("Command"),
         interrupt_before=interrupt_before,
         interrupt_after=interrupt_after,
     )
@@ -83,7 +85,7 @@ def _start_node(builder: Builder, router: Router, keys: Mapping[str, AnyChannel]
     schema = builder.schemas[builder.input_schema]
 
     def writes(value: Any) -> list[Write]:
-        return [write for write in writes_of(value, keys) if write[0] in schema.channels]
+        return [write for write in writes_of(value, keys, defaults=True) if write[0] in schema.channels]
 
     return NodeSpec(
         name=START,
@@ -102,7 +104,8 @@ def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str])
         name=node.name,
         action=node.action,
         read=_reader(builder, schema, child),
-        writes=router.results(node.name, lenient=child is not None),
+        writes=router.results(node.name),
+        result=None if child is None else nested_result(child, builder.channels),
         triggers=(trigger_of(node.name), *joins),
         coerce=schema.coerce,
         retry=node.retry,
@@ -114,9 +117,7 @@ def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str])
     )
     if node.error_handler is not None:
         handler = f"__error_handler__{node.name}"
-        spec.error_handler = NodeSpec(
-            handler, node.error_handler, spec.read, router.results(handler, lenient=False), ()
-        )
+        spec.error_handler = NodeSpec(handler, node.error_handler, spec.read, router.results(handler), ())
     return spec
 
 
@@ -128,6 +129,37 @@ def _reader(builder: Builder, schema: Schema, child: Pregel[Any, Any, Any, Any] 
     if ROOT in child.spec.channels:
         return schema.reader(frozenset(builder.channels))
     return lambda view: {key: view[key] for key in wanted if key in view}
+
+
+def nested_result(child: Pregel[Any, Any, Any, Any], keys: Mapping[str, AnyChannel]) -> Callable[[Any, Any], Any]:
+    """Return what makes the update of a node from the input and the output of the graph nested in it.
+
+    The child's keys that do not exist here are left out. Where both sides fold, the child began with our value: what
+    it added is the update; when it did not add but change, its value replaces ours.
+    """
+    folding = {
+        key
+        for key, channel in keys.items()
+        if isinstance(channel, Folding) and isinstance(child.spec.channels.get(key), Folding)
+    }
+
+    def update(given: Any, result: Any) -> Any:
+        if not isinstance(result, dict) or ROOT in keys:
+            return result
+        return {
+            key: added(given[key], value) if key in folding and isinstance(given, dict) and key in given else value
+            for key, value in result.items()
+            if key in keys
+        }
+
+    return update
+
+
+def added(before: Any, after: Any) -> Any:
+    """Return the write that turns `before` into `after` by a reducer."""
+    if isinstance(before, list) and isinstance(after, list) and after[: len(before)] == before:
+        return after[len(before) :]
+    return Overwrite(after)
 
 
 def _follow(builder: Builder, source: str) -> tuple[Write, ...]:
@@ -156,7 +188,7 @@ def _input(builder: Builder, keys: Mapping[str, AnyChannel]) -> Callable[[Any], 
 
     def writes(value: Any) -> list[Write]:
         if not schema.is_root:
-            for key, _ in writes_of(value, keys):
+            for key, _ in writes_of(value, keys, defaults=True):
                 if key not in keys and key not in builder.managed:
                     raise InvalidUpdateError(
                         f"Input key '{key}' is not in {schema.name} ({', '.join(schema.keys)})."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
-from twinstep.constants import END, PARENT, START, TASKS
+from twinstep.constants import END, PARENT, ROOT, START, TASKS
 from twinstep.errors import InvalidUpdateError, ParentCommand, did_you_mean
 from twinstep.graph.schema import AnyChannel, writes_of
 from twinstep.stream.events import Write
@@ -24,33 +24,38 @@ class Router:
         graph: its name, for errors.
         nodes: the names that can be gone to.
         keys: the state keys.
+        checks: for keys whose values are validated: what turns a written value into a valid one.
     """
 
-    def __init__(self, graph: str, nodes: Container[str], keys: Mapping[str, AnyChannel]) -> None:
-        self.graph, self.keys = graph, keys
-        self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}  # type: ignore[attr-defined]
+    def __init__(
+        self,
+        graph: str,
+        nodes: Iterable[str],
+        keys: Mapping[str, AnyChannel],
+        checks: Mapping[str, Callable[[Any], Any]],
+    ) -> None:
+        self.graph, self.keys, self.checks = graph, keys, checks
+        self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}
+        self.internal = frozenset((TASKS, *(trigger for trigger, _ in self.targets.values())))
 
-    def results(self, node: str, *, lenient: bool) -> Callable[[Any], list[Write]]:
+    def results(self, node: str) -> Callable[[Any], list[Write]]:
         """Return the function that turns a node's result into writes.
 
-        `lenient`: the node is a nested graph, whose keys that do not exist here are left out.
+        Raises (when called):
+            InvalidUpdateError: a key or a destination does not exist, or the result is no update.
         """
         keys = self.keys
 
         def writes(result: Any) -> list[Write]:
-            if type(result) is dict and not lenient and "__root__" not in keys:
-                for key in result:
-                    if key not in keys:
-                        raise self.unknown_key(key, node)
-                return list(result.items())
-            found: list[Write] = []
-            for part in result if _is_mixed(result) else (result,):
-                found += self._part(part)
-            if lenient:
-                return [write for write in found if write[0] in keys or write[0] not in (result or ())]
-            for key, _ in found:
-                if key not in keys and key != TASKS and not key.startswith("branch:to:"):
+            if type(result) is dict and ROOT not in keys:
+                found = list(result.items())
+            else:
+                found = [w for part in (result if _is_mixed(result) else (result,)) for w in self._part(part)]
+            for n, (key, value) in enumerate(found):
+                if key not in keys and key not in self.internal:
                     raise self.unknown_key(key, node)
+                if key in self.checks:
+                    found[n] = (key, self.checks[key](value))
             return found
 
         return writes
@@ -101,7 +106,7 @@ class Router:
             found = []
             for one in several:
                 if ends is not None and not isinstance(one, Send):
-                    if one not in ends:
+                    if not isinstance(one, Hashable) or one not in ends:
                         known = ", ".join(map(repr, ends))
                         raise InvalidUpdateError(
                             f"Path function '{path}' of '{source}' returned {one!r}, which is not in its path map "

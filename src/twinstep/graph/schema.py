@@ -58,13 +58,24 @@ class Schema:
     def reader(self, all_keys: frozenset[str]) -> Callable[[View], Any]:
         """Return the function that makes an instance from a state with `all_keys`."""
         if self.is_root:
-            return lambda view: view.get(ROOT)
+            return lambda view: own(view.get(ROOT))
         keys, build = (*self.keys, *self.managed), self.build
         if build is _same and all_keys <= frozenset(keys):
             return _whole
         if build is _same:
-            return lambda view: {key: view[key] for key in keys if key in view}
-        return lambda view: build({key: view[key] for key in keys if key in view})
+            return lambda view: {key: own(view[key]) for key in keys if key in view}
+        return lambda view: build({key: own(view[key]) for key in keys if key in view})
+
+    def checks(self) -> dict[str, Callable[[Any], Any]]:
+        """Return, for the keys of a pydantic model without reducer, what validates a value written to them."""
+        fields = getattr(self.type, "model_fields", None)
+        if fields is None:
+            return {}
+        from pydantic import TypeAdapter
+
+        plain = [key for key, channel in self.channels.items() if isinstance(channel, LastValue) and key in fields]
+        types: dict[str, Any] = {key: Annotated[fields[key].annotation, fields[key]] for key in plain}
+        return {key: TypeAdapter(typ).validate_python for key, typ in types.items()}
 
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
@@ -75,10 +86,16 @@ def _same(values: dict[str, Any]) -> Any:
     return values
 
 
+def own(value: Any) -> Any:
+    """Return a container as the receiver's own, so that what it does to it in place stays there."""
+    return value.copy() if type(value) in _CONTAINERS else value
+
+
+_CONTAINERS = frozenset((list, dict, set))
+
+
 def _whole(view: View) -> dict[str, Any]:
-    values = dict(view)
-    values.pop(START, None)
-    return values
+    return {key: value.copy() if type(value) in _CONTAINERS else value for key, value in view.items() if key != START}
 
 
 def is_structured(type: Any) -> bool:
@@ -153,12 +170,13 @@ def checked_reducer(reducer: Callable[..., Any], key: str) -> Callable[[Any, Any
     raise GraphValidationError(f"Invalid reducer signature for '{key}'. Expected (a, b) -> c. Got ({names}).")
 
 
-def writes_of(update: Any, keys: Mapping[str, AnyChannel]) -> list[Write]:
+def writes_of(update: Any, keys: Mapping[str, AnyChannel], *, defaults: bool = False) -> list[Write]:
     """Return the writes that an update stands for.
 
     Args:
         update: None, a mapping, a list of pairs, or an instance of a state class, of which the fields are taken that
-            were set (pydantic) or are not None (dataclass).
+            are not None and, in a pydantic model, were set.
+        defaults: take those fields of a model too that were not set but have a default.
 
     Raises:
         InvalidUpdateError: it is something else.
@@ -172,13 +190,13 @@ def writes_of(update: Any, keys: Mapping[str, AnyChannel]) -> list[Write]:
     if isinstance(update, list | tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in update):
         return [(key, value) for key, value in update]
     if is_structured(type(update)):
-        fields = getattr(update, "model_fields_set", None)
-        if fields is not None:
-            return [
-                (name, getattr(update, name)) for name in type(update).model_fields if name in fields and name in keys
-            ]
-        named = [(f.name, getattr(update, f.name)) for f in dataclasses.fields(update)]
-        return [(name, value) for name, value in named if value is not None and name in keys]
+        model = hasattr(update, "model_fields_set")
+        names = list(type(update).model_fields) if model else [f.name for f in dataclasses.fields(update)]
+        chosen = update.model_fields_set if model else ()
+        named = [(name, getattr(update, name)) for name in names if name in keys]
+        if model and not defaults:
+            return [(name, value) for name, value in named if name in chosen]
+        return [(name, value) for name, value in named if value is not None or name in chosen]
     raise InvalidUpdateError(
         f"Expected dict, got {update!r}. A node returns None, a mapping of state keys, an instance of the state class, "
         "a Command, or a list of these. (INVALID_GRAPH_NODE_RETURN_VALUE)"

@@ -6,7 +6,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, Self, TypeVar, get_args, get_origin
+from typing import Any, Generic, Literal, Self, get_args, get_origin
 
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import END, NS_END, NS_SEP, RESERVED, START
@@ -18,11 +18,7 @@ from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.serde import register_schema_types
 from twinstep.types import All, CachePolicy, Command, Mismatch, Retry, TimeoutPolicy, retry_policies
-
-StateT = TypeVar("StateT")
-ContextT = TypeVar("ContextT")
-InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT")
+from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 log = logging.getLogger("twinstep")
 
@@ -111,7 +107,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.managed.update(schema.managed)
         for key, channel in schema.channels.items():
             known = self.channels.get(key)
-            if known is None or _is_plain(known):
+            if known is None:
                 self.channels[key] = channel
             elif not _is_plain(channel) and known != channel:
                 raise GraphValidationError(f"Channel '{key}' already exists with a different type.")
@@ -304,7 +300,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             cache: results of nodes that have a `cache_policy`.
             store: long-term memory, shared by all threads.
             interrupt_before, interrupt_after: stop before or after these nodes (`"*"`: every node).
-            debug: print every update.
+            debug: print updates and values of every run.
             name: name of the graph.
             on_mismatch: what a resumed run does when it makes other calls than were recorded.
 
@@ -326,6 +322,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             on_mismatch=on_mismatch,
         )
         graph.builder = self
+        graph.print_mode = ("updates", "values") if debug else ()
         self.compiled = True
         return graph
 

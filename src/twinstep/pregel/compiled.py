@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, cast
 
+from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
+from twinstep.constants import START
 from twinstep.errors import InvalidConfigError, did_you_mean
-from twinstep.pregel.spec import ProgramSpec, View
+from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
 from twinstep.types import Mismatch, RunnableConfig, StreamMode
-
-StateT = TypeVar("StateT")
-ContextT = TypeVar("ContextT")
-InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT")
+from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 
 class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
@@ -52,6 +50,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         self.checkpointer, self.store, self.cache = checkpointer, store, cache
         self.context_schema, self.config, self.on_mismatch = context_schema, config, on_mismatch
         self.stream_mode: StreamMode = "updates"
+        self.print_mode: tuple[StreamMode, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,6 +58,31 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         return self.spec.name
 
     # ------------------------------------------------------------------ parts
+
+    @property
+    def nodes(self) -> dict[str, NodeSpec]:
+        """The nodes by name."""
+        return self.spec.nodes
+
+    @property
+    def channels(self) -> dict[str, BaseChannel[Any, Any]]:
+        """The channels by name: the state keys, and the engine's own."""
+        return self.spec.channels
+
+    @property
+    def input_channels(self) -> str:
+        """The channel that receives the input."""
+        return START
+
+    @property
+    def stream_channels(self) -> tuple[str, ...]:
+        """The state keys that `values` chunks show."""
+        return self.spec.keys
+
+    @property
+    def trigger_to_nodes(self) -> dict[str, tuple[str, ...]]:
+        """The nodes that each channel starts."""
+        return self.spec.triggers
 
     @property
     def saver(self) -> Journal | None:

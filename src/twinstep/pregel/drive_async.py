@@ -41,7 +41,6 @@ async def drive(program: Program[Any], result: list[Any], listener: Listener) ->
     """Run a program, yield the chunks of a listener as they come, and put the program's result into a list."""
     send: Callable[[Any], Any] = program.send
     value: Any = None
-    live = listener.live
     try:
         while True:
             try:
@@ -49,10 +48,14 @@ async def drive(program: Program[Any], result: list[Any], listener: Listener) ->
             except StopIteration as stop:
                 result.append(stop.value)
                 break
+            except BaseException:
+                while listener.chunks:
+                    yield listener.chunks.popleft()
+                raise
             while listener.chunks:
                 yield listener.chunks.popleft()
             try:
-                if live and type(effect) is RunTasks:
+                if type(effect) is RunTasks and (listener.live or (listener.shared and len(effect.tasks) > 1)):
                     async for chunk in _run_live(effect.tasks, listener):
                         yield chunk
                     value = None

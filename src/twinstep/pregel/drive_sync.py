@@ -39,7 +39,6 @@ def drive(program: Program[Any], listener: Listener) -> Generator[Any, None, Any
     """Run a program, yield the chunks of a listener as they come, and return the program's result."""
     send: Callable[[Any], Any] = program.send
     value: Any = None
-    live = listener.live
     try:
         while True:
             try:
@@ -47,10 +46,13 @@ def drive(program: Program[Any], listener: Listener) -> Generator[Any, None, Any
             except StopIteration as stop:
                 yield from drain(listener)
                 return stop.value
+            except BaseException:
+                yield from drain(listener)
+                raise
             if listener.chunks:
                 yield from drain(listener)
             try:
-                if live and type(effect) is RunTasks:
+                if type(effect) is RunTasks and (listener.live or (listener.shared and len(effect.tasks) > 1)):
                     yield from _run_live(effect.tasks, listener)
                     value = None
                 else:

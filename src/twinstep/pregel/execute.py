@@ -12,16 +12,22 @@ from typing import Any
 from twinstep.cache.flight import SingleFlight
 from twinstep.checkpoint.format import Record, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
-from twinstep.errors import GraphBubbleUp, GraphInterrupt, NodeError, NonDeterminismError, ParentCommand
+from twinstep.errors import (
+    GraphBubbleUp,
+    GraphInterrupt,
+    NodeError,
+    NonDeterminismError,
+    ParentCommand,
+    is_invalid_resume,
+)
 from twinstep.ids import question_id
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
-from twinstep.pregel.questions import INVALID_ANSWER
 from twinstep.pregel.run import Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
-from twinstep.types import Interrupt, RetryPolicy
+from twinstep.types import Command, Interrupt, RetryPolicy
 
 FLIGHTS = SingleFlight()
 """The cached calls that run at this moment, in the whole process."""
@@ -89,7 +95,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt, or None when there is none."""
     for policy in policies:
-        if policy.matches(error) and INVALID_ANSWER not in "".join(getattr(error, "__notes__", ())):
+        if policy.matches(error) and not is_invalid_resume(error):
             if attempt >= policy.max_attempts:
                 return None
             delay = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1))
@@ -277,9 +283,11 @@ def _handle(task: NodeTask, error: Exception) -> Program[None]:
     if handler is None:
         task.error = error
         return
+    task.emit_finished((), error)
     task.failure = NodeError(task.name, error)
     task.action, task.retry, task.timeout, task.attempt = handler.action, handler.retry, handler.timeout, 0
     task.name = handler.name
+    task.emit_started()
     try:
         task.writes = yield from _writes(task, handler)
     except GraphInterrupt as signal:
@@ -297,6 +305,8 @@ def _writes(task: NodeTask, node: NodeSpec) -> Program[list[Write]]:
         if task.run.spec.functional:
             raise
         result = replace(signal.command, graph=None)
+    if node.result is not None and not isinstance(result, Command):
+        result = node.result(task.args[0], result)
     return (yield from route(task, node, result))
 
 
@@ -306,7 +316,7 @@ def route(task: NodeTask, node: NodeSpec, result: Any) -> Program[list[Write]]:
     if node.follow:
         writes.extend(node.follow)
     if node.branches:
-        view = task.run.state.preview(writes)
+        view = task.run.with_managed(node, task.run.state.preview(writes))
         for branch in node.branches:
             path = branch.path
             chosen = yield Call(path, (branch.read(view),), path.kwargs(task), task, inline=True)

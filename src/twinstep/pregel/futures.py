@@ -43,8 +43,7 @@ class SyncFuture(Job, Future[Any]):
             self.set_result(result)
 
     def _help(self, timeout: float | None) -> None:
-        """Run the task here, if it has not begun; take note that somebody asks for it."""
-        self.observed = True
+        """Run the task here, if it has not begun and the caller has the time."""
         if timeout is None and not self.done():
             slots = self._task.run.root.workers()
             if slots.steal(self):
@@ -53,11 +52,13 @@ class SyncFuture(Job, Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the task's result, or raise its error."""
+        self.observed = True
         self._help(timeout)
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the task's error, or None."""
+        self.observed = True
         self._help(timeout)
         return super().exception(timeout)
 
@@ -70,7 +71,8 @@ class SyncFuture(Job, Future[Any]):
     def wait(self) -> None:
         """Wait for the end, in a thread."""
         if not self.cancelled():
-            self.exception()
+            self._help(None)
+            super().exception()
 
     def unseen(self) -> BaseException | None:
         """Return the error of a task that has ended, if nobody has seen it."""

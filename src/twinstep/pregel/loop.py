@@ -19,11 +19,11 @@ from twinstep.errors import (
     ParentCommand,
     ThreadConflictError,
     TwinstepError,
+    is_invalid_resume,
 )
 from twinstep.pregel.effects import Program, RunTasks
 from twinstep.pregel.journal import commit_end, commit_state, commit_stop
 from twinstep.pregel.plan import plan
-from twinstep.pregel.questions import INVALID_ANSWER
 from twinstep.pregel.resume import ANSWER, Opened, open_run
 from twinstep.pregel.run import Run
 from twinstep.pregel.snapshot import checkpoint_payload
@@ -161,12 +161,15 @@ def _break(run: Run) -> Program[Outcome]:
 
 def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[None]:
     """Put on record that the run stopped at an error."""
+    for task in tasks:
+        if task.solo and task.error is not None:
+            task.emit_outcome()
     tell_end(run, "failed")
     if isinstance(error, ThreadConflictError | CheckpointStorageError):
         return  # the thread belongs to another run, or cannot be written to
     run.release(error)
     status: Status = "failed"
-    if INVALID_ANSWER in "".join(getattr(error, "__notes__", ())):
+    if is_invalid_resume(error):
         question = "".join(error.__notes__).rpartition("Question: ")[2][:32]
         run.root.answers.pop(question, None)
         run.forget.append(ANSWER + question)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
-from twinstep.errors import GraphInterrupt
+from twinstep.errors import GraphInterrupt, InvalidConfigError
 from twinstep.pregel import drive_sync
-from twinstep.pregel.compiled import ContextT, InputT, OutputT, StateT
 from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, open_call
 from twinstep.pregel.run import Run
@@ -17,8 +16,12 @@ from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
 from twinstep.types import NOTHING, Command, Durability, GraphOutput, RunnableConfig, StreamMode
+from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 Modes = StreamMode | Sequence[StreamMode]
+Version = Literal["v1", "v2"]
+DEBUG: tuple[StreamMode, ...] = ("updates", "values")
+"""What `debug=True` prints."""
 
 
 class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
@@ -41,7 +44,8 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         interrupt_after: Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
-        version: str = "v1",
+        print_mode: Modes = (),
+        version: Version = "v1",
     ) -> OutputT:
         """Run to the end, or to the next question, and return the output.
 
@@ -55,14 +59,16 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
             durability: when checkpoints are stored; results of tasks are always stored before anybody gets them,
                 except with `exit`, which stores only when the run stops.
             control: asks the run to stop.
+            print_mode: modes whose chunks are printed too.
             version: `"v2"` returns a `GraphOutput`.
 
         Raises:
             Exception: what a node raised; with a checkpointer, `invoke(None, config)` continues from there.
         """
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control)
+        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
         if stream_mode != "values":
             return cast(OutputT, list(self._stream(input, config, options, stream_mode, False, version)))
+        check_version(version)
         run, checkpoint_id = open_call(self, config, options)
         with same_slot(run.parent):
             outcome = drive_sync.settle(execute(run, input, checkpoint_id))
@@ -80,13 +86,15 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         interrupt_after: Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
-        version: str = "v1",
+        print_mode: Modes = (),
+        version: Version = "v1",
     ) -> OutputT:
         """Do what `invoke` does, on the running event loop."""
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control)
+        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
         if stream_mode != "values":
             chunks = self._astream(input, config, options, stream_mode, False, version)
             return cast(OutputT, [chunk async for chunk in chunks])
+        check_version(version)
         run, checkpoint_id = open_call(self, config, options)
         from twinstep.pregel import drive_async  # synchronous programs do not pay for asyncio
 
@@ -107,13 +115,16 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         durability: Durability | None = None,
         control: RunControl | None = None,
         subgraphs: bool = False,
-        version: str = "v1",
+        print_mode: Modes = (),
+        debug: bool = False,
+        version: Version = "v1",
     ) -> Iterator[Any]:
         """Run and yield what happens, chunk by chunk, while it happens.
 
         Args:
             stream_mode: `updates` (default), `values`, `custom`, `messages`, `tasks`, `checkpoints`, `debug`; several
                 give pairs `(mode, chunk)`.
+            debug: print updates and values too.
             subgraphs: also show what happens in nested graphs and entrypoints, each chunk after its namespace.
 
         The other arguments are those of `invoke`. Closing the iterator early stops the run after its current
@@ -122,7 +133,9 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: a mode does not exist.
         """
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control)
+        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
+        if debug:
+            options.print_mode = DEBUG
         return self._stream(input, config, options, stream_mode or self.stream_mode, subgraphs, version)
 
     def astream(
@@ -138,14 +151,24 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         durability: Durability | None = None,
         control: RunControl | None = None,
         subgraphs: bool = False,
-        version: str = "v1",
+        print_mode: Modes = (),
+        debug: bool = False,
+        version: Version = "v1",
     ) -> AsyncIterator[Any]:
         """Do what `stream` does, on the running event loop."""
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control)
+        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
+        if debug:
+            options.print_mode = DEBUG
         return self._astream(input, config, options, stream_mode or self.stream_mode, subgraphs, version)
 
     def _stream(
-        self, input: Any, config: RunnableConfig | None, options: Options, modes: Modes, subgraphs: bool, version: str
+        self,
+        input: Any,
+        config: RunnableConfig | None,
+        options: Options,
+        modes: Modes,
+        subgraphs: bool,
+        version: Version,
     ) -> Generator[Any]:
         listener = self._listener(modes, subgraphs, options, version)
 
@@ -158,7 +181,13 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         return chunks()
 
     def _astream(
-        self, input: Any, config: RunnableConfig | None, options: Options, modes: Modes, subgraphs: bool, version: str
+        self,
+        input: Any,
+        config: RunnableConfig | None,
+        options: Options,
+        modes: Modes,
+        subgraphs: bool,
+        version: Version,
     ) -> AsyncGenerator[Any]:
         listener = self._listener(modes, subgraphs, options, version)
 
@@ -174,7 +203,8 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
         return chunks()
 
-    def _listener(self, modes: Modes, subgraphs: bool, options: Options, version: str) -> Listener:
+    def _listener(self, modes: Modes, subgraphs: bool, options: Options, version: Version) -> Listener:
+        check_version(version)
         listener = Listener(modes, subgraphs=subgraphs, keys=options.output_keys, version=version)
         if self.spec.functional and "updates" in listener.modes:
             listener.live = True  # the tasks of an entrypoint are its steps
@@ -185,14 +215,15 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         if run.parent is not None and (outcome.interrupts or outcome.breakpoint):
             raise GraphInterrupt(outcome.interrupts)
 
-    def _result(self, run: Run, outcome: Outcome, version: str) -> Any:
+    def _result(self, run: Run, outcome: Outcome, version: Version) -> Any:
         """Return what `invoke` returns."""
         self._bubble(run, outcome)
         value = outcome.value
         if run.show is not run.spec.stream:
             value = run.show(run.state.view)
         if version == "v2":
-            return GraphOutput(value, outcome.interrupts)
+            whole = run.show is run.spec.stream and not outcome.interrupts and not outcome.breakpoint
+            return GraphOutput(run.spec.typed(value) if whole else value, outcome.interrupts)
         if outcome.interrupts or outcome.breakpoint:
             value = value if isinstance(value, dict) and not self.spec.functional else {}
             return {**value, INTERRUPT: list(outcome.interrupts)}
@@ -239,3 +270,13 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
 def _each(config: Any, n: int) -> Sequence[RunnableConfig | None]:
     return list(config) if isinstance(config, list | tuple) else [config] * n
+
+
+def check_version(version: Any) -> None:
+    """Refuse versions of results and chunks that do not exist.
+
+    Raises:
+        InvalidConfigError: this one does not.
+    """
+    if version not in ("v1", "v2"):
+        raise InvalidConfigError(f"Unknown version {version!r}; it is 'v1' or 'v2'.")

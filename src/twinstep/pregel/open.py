@@ -15,9 +15,9 @@ from twinstep.pregel.run import Run
 from twinstep.pregel.task import Task
 from twinstep.runtime import RunControl
 from twinstep.scope import SCOPE
-from twinstep.stream import SILENT, Listener
+from twinstep.stream import SILENT, Listener, Printer
 from twinstep.stream.log import EventLog
-from twinstep.types import DURABILITIES, NOTHING, Durability, RunnableConfig
+from twinstep.types import DURABILITIES, NOTHING, Durability, RunnableConfig, StreamMode
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class Options:
     interrupt_after: Sequence[str] | None = None
     durability: Durability | None = None
     control: RunControl | None = None
+    print_mode: StreamMode | Sequence[StreamMode] = ()
 
 
 DEFAULTS = Options()
@@ -46,6 +47,9 @@ def open_call(
     Raises:
         InvalidConfigError: the config or an option cannot be used.
     """
+    printed = options.print_mode or graph.print_mode
+    if printed:
+        listeners = (*listeners, Printer(printed))
     scope = SCOPE.get()
     parent = scope if isinstance(scope, Task) and not _independent(graph, config, scope) else None
     config = merged(graph.config, parent.run.config if parent is not None else None, config)
@@ -120,7 +124,6 @@ def _nested(
     assert parent is not None
     parent.check_wanted(graph.spec.name)
     outer = parent.run
-    own = listeners[0] if listeners else None
     run = Run(
         graph.spec,
         config,
@@ -131,14 +134,14 @@ def _nested(
         store=graph.store if graph.store is not None else outer.store,
         cache=graph.cache if graph.cache is not None else outer.cache,
         context=outer.context if options.context is NOTHING else graph.checked_context(options.context),
-        log=outer.log.nested(own) if outer.log is not SILENT or own is not None else SILENT,
+        log=outer.log.nested(listeners) if outer.log is not SILENT or listeners else SILENT,
         control=options.control or outer.control,
         durability=outer.durability,
         limit=limit,
         interrupt_before=before,
         interrupt_after=after,
     )
-    if own is not None:
+    for own in listeners:
         own.depth = len(run.ns_path)
     return run, None
 

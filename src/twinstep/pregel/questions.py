@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twinstep.errors import (
+    INVALID_ANSWER,
     GraphInterrupt,
     NoCheckpointerError,
     NonDeterminismError,
@@ -29,9 +30,6 @@ class Asker(Protocol):
     @property
     def id(self) -> str: ...
     def occurrence(self, key: Any) -> int: ...
-
-
-INVALID_ANSWER = "The answer did not fit the question's response_schema; nothing was stored, it can be answered again."
 
 
 def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any:
@@ -100,7 +98,7 @@ def _checked(answer: Any, schema: Any, id: str) -> Any:
     try:
         return TypeAdapter(schema).validate_python(answer)
     except ValidationError as error:
-        error.add_note(f"{INVALID_ANSWER} Question: {id}")
+        error.add_note(f"{INVALID_ANSWER}. Question: {id}")
         raise
 
 

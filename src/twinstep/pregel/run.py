@@ -10,7 +10,7 @@ from twinstep.checkpoint.format import Checkpoint, Place, Record, decode_record
 from twinstep.checkpoint.rows import RecordRow
 from twinstep.constants import DEFAULT_THREADS, NS_SEP, PREVIOUS
 from twinstep.ids import new_id
-from twinstep.pregel.spec import ProgramSpec, View
+from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.pregel.state import State
 from twinstep.runtime import RunControl
 from twinstep.scope import Scope
@@ -157,6 +157,13 @@ class Run:
             return row
         assert self.saver is not None
         return decode_record(self.saver.serde, self.place, row)
+
+    def with_managed(self, node: NodeSpec, view: View) -> View:
+        """Return a view with the keys that the engine fills in for a node."""
+        if not node.managed:
+            return view
+        remaining = self.stop_step - self.step + 1
+        return {**view, **{key: value.read(remaining) for key, value in node.managed}}
 
     def release(self, error: BaseException) -> None:
         """Forget the failures of tasks that an error came from: they will be tried again, caught ones will not."""

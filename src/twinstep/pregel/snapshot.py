@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from twinstep.checkpoint.format import Checkpoint, Record, TaskWrites, decode_record
 from twinstep.checkpoint.rows import Loaded, RecordRow
@@ -20,8 +20,17 @@ from twinstep.pregel.run import Run
 from twinstep.stream import as_result
 from twinstep.types import Interrupt, PregelTask, RunnableConfig, StateSnapshot
 
-FindChild = Callable[[str], Callable[[str], Run] | None]
-"""Maps a node's name to a function that makes a reader of a nested run's namespace."""
+
+class Children(Protocol):
+    """The graphs nested in the nodes of a graph."""
+
+    def find(self, node: str) -> Children | None:
+        """Return what is nested in a node."""
+        ...
+
+    def run(self, ns: str) -> Run:
+        """Make a reader of a namespace that this graph wrote."""
+        ...
 
 
 def config_of(run: Run, checkpoint_id: str | None) -> RunnableConfig:
@@ -44,7 +53,10 @@ def checkpoint_payload(run: Run, source: str) -> dict[str, Any]:
     """Return what a `checkpoints` event shows of the checkpoint a run has just committed."""
     names = next_names(run.spec, run.state)
     metadata = metadata_of(run, source, run.step, run.id, run.config.get("metadata") or {})
-    tasks = [{"id": id, "name": name, "interrupts": (), "state": None} for id, name, _ in _due(run, run.step + 1)]
+    tasks = [
+        {"id": id, "name": name, "interrupts": (), "state": None}
+        for id, name, _ in due_tasks(run, run.step + 1, run.id)
+    ]
     return {
         "config": config_of(run, run.checkpoint_id),
         "parent_config": config_of(run, run.before) if run.before else None,
@@ -55,15 +67,15 @@ def checkpoint_payload(run: Run, source: str) -> dict[str, Any]:
     }
 
 
-def _due(run: Run, step: int) -> list[tuple[str, str, tuple[Any, ...]]]:
-    """Return id, name and public path of the tasks that are due in a superstep."""
+def due_tasks(run: Run, step: int, run_id: str) -> list[tuple[str, str, tuple[Any, ...]]]:
+    """Return id, name and public path of the tasks that are due in a superstep of a run."""
     spec, state = run.spec, run.state
     paths: list[tuple[Any, ...]] = [("pull", name) for name in sorted(due_nodes(spec, state.updated))]
     if TASKS in state.updated:
         paths += [("push", i, packet.node) for i, packet in enumerate(state.channels[TASKS].get())]
     return [
         (
-            path_id((run.id, run.ns, step, *path)),
+            path_id((run_id, run.ns, step, *path)),
             path[-1],
             ("__pregel_pull", path[1]) if path[0] == "pull" else ("__pregel_push", path[1], False),
         )
@@ -72,7 +84,7 @@ def _due(run: Run, step: int) -> list[tuple[str, str, tuple[Any, ...]]]:
 
 
 def get_state(
-    run: Run, checkpoint_id: str | None, given: RunnableConfig, find_child: FindChild, *, subgraphs: bool
+    run: Run, checkpoint_id: str | None, given: RunnableConfig, children: Children, *, subgraphs: bool
 ) -> Program[StateSnapshot]:
     """Read a thread's state at a checkpoint (None: the latest).
 
@@ -87,23 +99,23 @@ def get_state(
         return StateSnapshot({}, (), given)
     snapshot = show(run, loaded, None)
     if snapshot.tasks and loaded.head is not None and loaded.head.checkpoint == loaded.rows[-1].id:
-        tasks = yield from _with_children(run, snapshot.tasks, find_child, subgraphs=subgraphs)
+        tasks = yield from _with_children(run, snapshot.tasks, children, subgraphs=subgraphs)
         snapshot = snapshot._replace(tasks=tasks)
     return snapshot
 
 
 def _with_children(
-    run: Run, tasks: Sequence[PregelTask], find_child: FindChild, *, subgraphs: bool
+    run: Run, tasks: Sequence[PregelTask], children: Children, *, subgraphs: bool
 ) -> Program[tuple[PregelTask, ...]]:
     """Add to tasks the state of the runs nested in them."""
     found = []
     for task in tasks:
-        make = find_child(task.name)
-        if make is not None and task.result is None:
+        nested = children.find(task.name)
+        if nested is not None and task.result is None:
             for ns in (f"{task.name}:{task.id}", task.name):
-                child = make(f"{run.ns}|{ns}" if run.ns else ns)
+                child = nested.run(f"{run.ns}|{ns}" if run.ns else ns)
                 where = config_of(child, None)
-                state = yield from get_state(child, None, where, lambda name: None, subgraphs=subgraphs)
+                state = yield from get_state(child, None, where, nested, subgraphs=subgraphs)
                 if state.metadata is not None:
                     task = task._replace(state=state if subgraphs else where)
                     break
@@ -143,7 +155,7 @@ def _tasks(
     records: dict[str, Record] = {row.id: decode_record(run.saver.serde, run.place, row) for row in rows}
     results = {task.id: task.writes for task in done}
     found = []
-    for id, name, path in _due(run, step):
+    for id, name, path in due_tasks(run, step, run.id):
         record = records.get(id)
         asked = records.get(QUESTIONS + id)
         writes = results.get(id)

@@ -51,6 +51,7 @@ class NodeSpec:
         branches: choices made after it has run.
         plain: whether the result is a return value and not an update of state keys.
         coerce: makes the input from the payload of a `Send`.
+        result: makes the result from the input and what the code returned.
         error_handler: runs in its place when it has failed for good.
         deferred: whether it waits until nothing else is due.
         managed: keys of its input that the engine fills in.
@@ -63,6 +64,7 @@ class NodeSpec:
     writes: Callable[[Any], list[Write]]
     triggers: tuple[str, ...]
     coerce: Callable[[Any], Any] | None = None
+    result: Callable[[Any, Any], Any] | None = None
     follow: tuple[Write, ...] = ()
     branches: tuple[Branch, ...] = ()
     plain: bool = False
@@ -94,6 +96,7 @@ class ProgramSpec:
         input: turns a run's input into writes.
         output: makes the run's result from the state.
         stream: makes the values shown in `values` chunks and snapshots from the state.
+        typed: turns the result into an instance of the output schema.
         goto, update: turn the parts of a `Command` given as input into writes.
         functional: whether it is an entrypoint.
         triggers: the nodes that each channel starts.
@@ -110,6 +113,7 @@ class ProgramSpec:
     stream: Callable[[View], Any]
     goto: Callable[[Any], list[Write]]
     update: Callable[[Any], list[Write]]
+    typed: Callable[[Any], Any] = lambda value: value
     functional: bool = False
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()

@@ -81,7 +81,12 @@ class State:
             channel = channels.get(name)
             if channel is None:
                 raise unknown_key(name, self.spec)
-            if channel.update(values):
+            try:
+                changed = channel.update(values)
+            except Exception as error:
+                error.add_note(f"While applying {len(values)} write(s) to key '{name}' of '{self.spec.name}'")
+                raise
+            if changed:
                 self._note(name, channel)
             elif channel.transient and channel.is_available():
                 self.armed.add(name)

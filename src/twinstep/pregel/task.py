@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self
 
@@ -60,6 +61,7 @@ class Task:
     )  # fmt: skip
 
     triggers: tuple[str, ...] = ("__pregel_push",)
+    metadata: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ class Task:
         known = {key: value for key, value in where.items() if value is not None}
         metadata = {
             **given.get("metadata", {}),
+            **(self.metadata or {}),
             **({"thread_id": run.root.thread_id} if run.root.thread_id is not None else {}),
             "langgraph_step": run.step,
             "langgraph_node": self.name,
@@ -208,7 +211,8 @@ class Task:
         """Tell that the task begins."""
         emit = self.run.emitter(TaskStarted)
         if emit is not None:
-            emit(TaskStarted(self.run.ns_path, self.run.step, self.id, self.name, self.shown_input, self.triggers))
+            run = self.run
+            emit(TaskStarted(run.ns_path, run.step, self.id, self.name, self.shown_input, self.triggers, self.metadata))
 
     @property
     def shown_input(self) -> Any:
@@ -273,6 +277,10 @@ class NodeTask(Task):
         return ("__pregel_pull", *rest) if kind == "pull" else ("__pregel_push", rest[0], False)
 
     @property
+    def metadata(self) -> dict[str, Any] | None:  # type: ignore[override]
+        return self.node.metadata
+
+    @property
     def shown_input(self) -> Any:
         return self.args[0]
 
@@ -293,20 +301,29 @@ class NodeTask(Task):
             self.emit_finished(self.visible, self.error, self.interrupts or (), plain=node.plain, cached=self.cached)
 
 
+@contextmanager
+def building(path: Path) -> Iterator[None]:
+    """Name the node in errors that come up while its input is made."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"Before task with name '{path[-1]}' and path {path[3:]}")
+        raise
+
+
 def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
     """Make the task of a node whose trigger was updated."""
     path = (run.id, run.ns, run.step, "pull", node.name)
-    view = run.state.view
-    if node.managed:
-        remaining = run.stop_step - run.step + 1
-        view = {**view, **{key: value.read(remaining) for key, value in node.managed}}
-    return NodeTask(run, node, path, node.read(view), triggers)
+    with building(path):
+        input = node.read(run.with_managed(node, run.state.view))
+    return NodeTask(run, node, path, input, triggers)
 
 
 def push(run: Run, node: NodeSpec, index: int, packet: Send) -> NodeTask:
     """Make the task of a `Send`."""
     path = (run.id, run.ns, run.step, "push", index, node.name)
-    input = packet.arg if node.coerce is None else node.coerce(packet.arg)
+    with building(path):
+        input = packet.arg if node.coerce is None else node.coerce(packet.arg)
     task = NodeTask(run, node, path, input, Task.triggers)
     if packet.timeout is not None:
         task.timeout = TimeoutPolicy.of(packet.timeout)

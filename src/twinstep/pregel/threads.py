@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from twinstep.checkpoint import validate
 from twinstep.checkpoint.format import Checkpoint
 from twinstep.checkpoint.validate import address
 from twinstep.constants import DEFAULT_RECURSION_LIMIT
 from twinstep.errors import NoCheckpointerError
 from twinstep.pregel import drive_sync
-from twinstep.pregel.compiled import Compiled, ContextT, InputT, OutputT, StateT, merged
+from twinstep.pregel.compiled import Compiled, merged
 from twinstep.pregel.effects import Program
 from twinstep.pregel.run import Run
 from twinstep.pregel.snapshot import get_older, get_state
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.update import update_state
 from twinstep.types import RunnableConfig, StateSnapshot, StateUpdate
+from twinstep.typing import ContextT, InputT, OutputT, StateT
+
+AnyCompiled = Compiled[Any, Any, Any, Any]
 
 
 class ThreadAccess(Compiled[StateT, ContextT, InputT, OutputT]):
@@ -37,7 +41,8 @@ class ThreadAccess(Compiled[StateT, ContextT, InputT, OutputT]):
 
     def _state_program(self, config: RunnableConfig, subgraphs: bool) -> Program[StateSnapshot]:
         run, checkpoint_id, graph = self._reader(config)
-        return get_state(run, checkpoint_id, config, self._children(graph, run, config), subgraphs=subgraphs)
+        nested = _Nested(self, graph, run.place.thread_id, config)
+        return get_state(run, checkpoint_id, config, nested, subgraphs=subgraphs)
 
     def get_state_history(
         self,
@@ -116,19 +121,22 @@ class ThreadAccess(Compiled[StateT, ContextT, InputT, OutputT]):
                 graph = graph.child(level.partition(":")[0])
         return _reader(self, graph.spec, thread_id, ns, config), checkpoint_id, graph
 
-    def _children(
-        self, graph: Compiled[Any, Any, Any, Any], run: Run, config: RunnableConfig
-    ) -> Callable[[str], Callable[[str], Run] | None]:
-        """Return a function that finds, for a node's name, a reader of the runs nested in it."""
-        children = dict(graph.get_subgraphs())
 
-        def find(name: str) -> Callable[[str], Run] | None:
-            child = children.get(name)
-            if child is None:
-                return None
-            return lambda ns: _reader(self, child.spec, run.place.thread_id, ns, config)
+class _Nested:
+    """The runs nested in the nodes of a graph, for reading (see `snapshot.Children`)."""
 
-        return find
+    def __init__(self, root: AnyCompiled, graph: AnyCompiled, thread_id: str, config: RunnableConfig) -> None:
+        self._root, self._graph, self._thread, self._config = root, graph, thread_id, config
+        self._found: dict[str, Any] = dict(graph.get_subgraphs())
+
+    def find(self, node: str) -> _Nested | None:
+        """Return the graph nested in a node."""
+        child = self._found.get(node)
+        return None if child is None else _Nested(self._root, child, self._thread, self._config)
+
+    def run(self, ns: str) -> Run:
+        """Make a reader of a namespace that this graph wrote."""
+        return _reader(self._root, self._graph.spec, self._thread, ns, self._config)
 
 
 def _reader(
@@ -149,10 +157,10 @@ class _History:
         before: RunnableConfig | None,
         limit: int | None,
     ) -> None:
-        self._graph, self._config, self._filter = graph, config, filter or {}
-        self._left, self._ended = limit, False
+        self._graph, self._config = graph, config
+        self._filter, self._before = validate.metadata_filter(filter), validate.before(before)
+        self._left, self._ended = validate.limit(limit), False
         self._follower: Checkpoint | None = None
-        self._before: str | None = (before or {}).get("configurable", {}).get("checkpoint_id")
 
     def wants_more(self) -> bool:
         return not self._ended and (self._left is None or self._left > 0)
@@ -167,7 +175,8 @@ class _History:
             return
         snapshot, self._follower = found
         self._before = self._follower.id if self._follower else None
-        if all((snapshot.metadata or {}).get(key) == value for key, value in self._filter.items()):
+        metadata = snapshot.metadata or {}
+        if all(key in metadata and metadata[key] == value for key, value in self._filter.items()):
             self._left = None if self._left is None else self._left - 1
             yield snapshot
 

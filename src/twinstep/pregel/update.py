@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from twinstep.checkpoint.format import Checkpoint, Source, decode_checkpoint
-from twinstep.checkpoint.rows import Loaded
+from twinstep.checkpoint.format import Checkpoint, Source, decode_checkpoint, decode_record
+from twinstep.checkpoint.rows import Loaded, Status
 from twinstep.constants import COPY, END, INPUT, START
 from twinstep.errors import CheckpointNotFoundError, InvalidUpdateError, did_you_mean
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import route
 from twinstep.pregel.journal import commit_state, read_state
 from twinstep.pregel.run import Run
-from twinstep.pregel.snapshot import config_of
+from twinstep.pregel.snapshot import config_of, due_tasks
 from twinstep.pregel.task import NodeTask
 from twinstep.scope import SCOPE
 from twinstep.types import RunnableConfig, StateUpdate
@@ -39,9 +40,13 @@ def update_state(
         run.root.epoch = loaded.epoch
         run.head = loaded.head.checkpoint if loaded.head is not None else None
         read_state(run, loaded)
+        done = finished(run, loaded) if checkpoint_id is None else []
+        if run.ns and loaded.head is not None:
+            run.root.id = loaded.head.run  # a nested run stays the one its caller is going to resume
         writers = last_writers(run, loaded)
         for updates in supersteps:
-            writers = yield from _superstep(run, updates, writers)
+            writers = yield from _superstep(run, updates, writers, done)
+            done = []
         return config_of(run, run.checkpoint_id)
     finally:
         run.saver.leave(run.place.thread_id, run.id)
@@ -57,30 +62,90 @@ def last_writers(run: Run, loaded: Loaded) -> list[str]:
     return []
 
 
-def _superstep(run: Run, updates: Sequence[StateUpdate], writers: list[str]) -> Program[list[str]]:
+def finished(run: Run, loaded: Loaded) -> list[NodeTask]:
+    """Return the tasks of the open superstep whose outcome is on record: an update does not undo them."""
+    head = loaded.head
+    if head is None or not loaded.rows or head.checkpoint != loaded.rows[-1].id:
+        return []
+    assert run.saver is not None
+    rows = {row.id: row for row in loaded.records}
+    tasks = []
+    for id, name, path in due_tasks(run, run.step + 1, head.run):
+        record = decode_record(run.saver.serde, run.place, rows[id]) if id in rows else None
+        if record is not None and record.kind == "writes":
+            task = NodeTask(run, run.spec.nodes[name], path, None, ())
+            task.writes, task.solo = [tuple(write) for write in record.value], True
+            tasks.append(task)
+    return tasks
+
+
+def _superstep(
+    run: Run, updates: Sequence[StateUpdate], writers: list[str], done: list[NodeTask]
+) -> Program[list[str]]:
     if not updates:
         raise InvalidUpdateError("No updates provided: every superstep needs at least one StateUpdate.")
     if len(updates) > 1 and any(update.as_node is None for update in updates):
         raise InvalidUpdateError("as_node is required when applying multiple updates in one superstep.")
     names = [update.as_node or infer_node(run, writers) for update in updates]
-    run.step = -1 if run.step == -2 and names[0] == INPUT else run.step + 1
-    source: Source = "update"
-    tasks: list[NodeTask] = []
-    if names[0] == INPUT:
-        source = "input"
-        run.state.drop_pending()
-        run.state.apply((run.spec.input(updates[0].values),))
-    elif names[0] == COPY:
-        source = "fork"
-    else:
-        run.step = max(run.step, 0)
-        for update, name in zip(updates, names, strict=True):
-            if name != END:
-                tasks.append((yield from _task(run, name, update)))
-        run.state.apply([task.writes or () for task in tasks])
-    status = "interrupted" if run.state.updated else "done"
-    yield from commit_state(run, source, tasks, status=status, claim=True)  # type: ignore[arg-type]
-    return [task.name for task in tasks] or writers
+    special = next((name for name in names if name in SPECIAL), None)
+    if special is None:
+        return (yield from _nodes(run, updates, names, done))
+    if len(updates) > 1:
+        raise InvalidUpdateError(f"An update as_node='{special}' has to be alone in its superstep.")
+    yield from SPECIAL[special](run, updates[0].values, done)
+    if special == COPY and updates[0].values is not None:
+        return (yield from _superstep(run, [StateUpdate(*pair) for pair in updates[0].values], writers, []))
+    return writers
+
+
+def _nodes(
+    run: Run, updates: Sequence[StateUpdate], names: Sequence[str], done: Sequence[NodeTask]
+) -> Program[list[str]]:
+    run.step = max(run.step + 1, 0)
+    tasks = [task for task in done if task.name not in names]
+    for update, name in zip(updates, names, strict=True):
+        tasks.append((yield from _task(run, name, update)))
+    yield from _commit(run, "update", tasks)
+    return [task.name for task in tasks]
+
+
+def _commit(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Program[None]:
+    run.state.apply([task.writes or () for task in tasks], [name for task in tasks for name in task.node.consumes])
+    yield from _store(run, source, tasks)
+
+
+def _store(run: Run, source: Source, tasks: Sequence[NodeTask] = ()) -> Program[None]:
+    status: Status = "interrupted" if run.state.updated else "done"
+    yield from commit_state(run, source, tasks, status=status, claim=True)
+
+
+def _as_input(run: Run, values: Any, done: Sequence[NodeTask]) -> Program[None]:
+    """Start over with an input, which waits to be run."""
+    run.step = -1 if run.step == -2 else run.step + 1
+    run.state.drop_pending()
+    run.state.apply((run.spec.input(values),))
+    yield from _store(run, "input")
+
+
+def _as_end(run: Run, values: Any, done: Sequence[NodeTask]) -> Program[None]:
+    """Finish the run: what has ended is kept, what is due is dropped."""
+    if values is not None:
+        raise InvalidUpdateError("An update as_node=END takes no values: it only drops what is due.")
+    run.step += 1
+    run.state.apply([task.writes or () for task in done])
+    run.state.drop_pending()
+    yield from _store(run, "update", done)
+
+
+def _as_copy(run: Run, values: Any, done: Sequence[NodeTask]) -> Program[None]:
+    """Put a clone of the checkpoint beside it, under the same parent."""
+    run.parent_checkpoint = run.last.parent if run.last is not None else None
+    run.base = None  # the clone stands on its own
+    yield from _store(run, "fork")
+
+
+SPECIAL = {INPUT: _as_input, END: _as_end, COPY: _as_copy}
+"""Updates that do not come from a node."""
 
 
 def _task(run: Run, name: str, update: StateUpdate) -> Program[NodeTask]:

@@ -38,13 +38,31 @@ def _build(name: str, text: str, args: list[Any], attributes: dict[str, Any] | N
     if not (type(text) is str and type(args) is list and type(attributes) in (dict, NoneType)):
         raise TypeError("the parts of an exception have the wrong types")
     entry = find(name)
-    made = _make(entry.cls, args) if entry is not None and issubclass(entry.cls, BaseException) else None
+    cls = entry.cls if entry is not None else _loaded(name)
+    made = _make(cls, args) if cls is not None and issubclass(cls, BaseException) else None
     if made is None:
         made = RecordedError(f"{name}: {text}", type_name=name)
         attributes = {"__notes__": attributes["__notes__"]} if attributes and "__notes__" in attributes else None
     if attributes:
         made.__dict__.update(attributes)
     return made
+
+
+def _loaded(name: str) -> type[BaseException] | None:
+    """Return the exception class of this name among those the program has defined.
+
+    To be raised is what an exception class is made for, so it needs no registration; nothing is imported or called.
+    """
+    seen: set[type[BaseException]] = set()
+    waiting: list[type[BaseException]] = [BaseException]
+    while waiting:
+        cls = waiting.pop()
+        if qualified(cls) == name:
+            return cls
+        new = set(type.__subclasses__(cls)) - seen
+        seen |= new
+        waiting.extend(new)
+    return None
 
 
 def _is_error(value: Any) -> bool:

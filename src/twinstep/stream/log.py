@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twinstep.stream.events import Event, Interrupted, Namespace
+from twinstep.stream.events import Custom, Event, Interrupted, Namespace
 from twinstep.stream.modes import FILTERS, LIVE_MODES, NO_CHUNK, Keys, Render, check_modes
 from twinstep.types import StreamMode
 
@@ -14,7 +14,8 @@ from twinstep.types import StreamMode
 class Listener:
     """One consumer of a run's events: turns them into chunks and keeps those until they are taken.
 
-    `live` tells whether there may be chunks while a node is still running. `offer` may be called from any thread;
+    `live` tells whether there may be chunks while a node is still running, `shared` whether there may be some while one
+    of several nodes is. `offer` may be called from any thread;
     `wake` is then called, so that a waiting consumer looks again.
 
     Args:
@@ -38,6 +39,7 @@ class Listener:
         self.labelled = not isinstance(modes, str)
         self.subgraphs, self.keys, self.depth, self.version = subgraphs, keys, len(base), version
         self.live = subgraphs or not LIVE_MODES.isdisjoint(self.modes)
+        self.shared = "updates" in self.modes
         self.chunks: deque[Any] = deque()
         self.wake: Callable[[], None] | None = None
         self._renders: dict[type, list[tuple[StreamMode, Render]]] = {}
@@ -54,14 +56,18 @@ class Listener:
     def offer(self, event: Event) -> None:
         """Turn an event into chunks, if it concerns this consumer."""
         renders = self._renders.get(type(event))
-        if renders is None or (not self.subgraphs and len(event.ns) > self.depth):
+        if renders is None or (not self.subgraphs and len(event.ns) > self.depth and type(event) is not Custom):
             return
         for mode, render in renders:
             chunk = render(event, self.keys)
             if chunk is not NO_CHUNK:
-                self.chunks.append(self._label(mode, event, chunk))
+                self.take(mode, event, chunk)
         if self.wake is not None:
             self.wake()
+
+    def take(self, mode: StreamMode, event: Event, chunk: Any) -> None:
+        """Keep a chunk for the consumer."""
+        self.chunks.append(self._label(mode, event, chunk))
 
     def _label(self, mode: StreamMode, event: Event, chunk: Any) -> Any:
         ns = event.ns[self.depth :]
@@ -77,6 +83,14 @@ class Listener:
         return (mode, chunk) if self.labelled else chunk
 
 
+class Printer(Listener):
+    """Prints the chunks of some modes."""
+
+    def take(self, mode: StreamMode, event: Event, chunk: Any) -> None:
+        """Print a chunk after the name of its mode."""
+        print(f"\x1b[1m[{mode}]\x1b[0m {chunk}")  # noqa: T201
+
+
 class EventLog:
     """The listeners of a run; a nested run adds its own to those of the run that contains it.
 
@@ -89,10 +103,10 @@ class EventLog:
         self.listeners = listeners
         self.wants: frozenset[type] = frozenset().union(*(listener.kinds for listener in listeners))
 
-    def nested(self, own: Listener | None) -> EventLog:
+    def nested(self, own: tuple[Listener, ...]) -> EventLog:
         """Return the log of a run inside this one."""
-        outer = tuple(listener for listener in self.listeners if listener.subgraphs)
-        return EventLog((*outer, own) if own is not None else outer)
+        outer = tuple(listener for listener in self.listeners if listener.subgraphs or Custom in listener.kinds)
+        return EventLog((*outer, *own))
 
     def emit(self, event: Event) -> None:
         """Show an event to everybody who listens."""

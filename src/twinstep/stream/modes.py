@@ -123,8 +123,6 @@ _DEBUG_TYPES = {TaskStarted: "task", TaskFinished: "task_result", CheckpointComm
 
 
 def _debug(event: Event, keys: Keys) -> Any:
-    if isinstance(event, TaskFinished) and (event.error is not None or event.interrupts):
-        return NO_CHUNK
     payload = event.payload if isinstance(event, CheckpointCommitted) else _tasks(event, keys)
     stamp = datetime.now(UTC).isoformat()
     return {"step": event.step, "timestamp": stamp, "type": _DEBUG_TYPES[type(event)], "payload": payload}

@@ -22,6 +22,8 @@ _READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 _PAGE = 4096
 _WRITE_BACK = 1000
 """Pages of write-ahead log after which they are copied into the file."""
+_SMALL = 16 * 2**20
+"""Bytes of a file that can be written anew within a fraction of a second."""
 
 
 class _Job:
@@ -226,16 +228,30 @@ class SqliteSaver(BaseCheckpointSaver):
     # ------------------------------------------------------------------ housekeeping
 
     def edit(self, thread_id: str, epoch: int, edits: Sequence[Edit]) -> None:
-        """Rewrite namespaces of a thread in one transaction; what is dropped leaves no bytes in the file."""
+        """Rewrite namespaces of a thread in one transaction, on behalf of no run."""
         with self._db.lock:
             self._db.transact(_WRITE, PROGRAM.edit(thread_id, epoch, edits))
-        self._db.write_back(truncate=True)
 
     def delete(self, thread_id: str) -> None:
-        """Remove a thread; no bytes of it stay in the file or its log, once no other process reads there."""
+        """Remove a thread with all its namespaces, checkpoints and records."""
         with self._db.lock:
             self._db.transact(_WRITE, PROGRAM.delete(thread_id))
-        self._db.write_back(truncate=True)
+
+    def erase(self) -> None:
+        """Wipe what removed rows left in the file and its log, once no other process reads there.
+
+        A file of more than 16 MB keeps fragments of removed values until `compact` is called.
+        """
+        with suppress(CheckpointStorageError):  # the rows are gone; their bytes go the next time
+            self._db.compact(_SMALL)
+
+    def compact(self) -> None:
+        """Write the file anew, without free space and fragments of removed values; other writers wait for it.
+
+        Raises:
+            CheckpointStorageError: the database failed, or there is no space for a copy.
+        """
+        self._db.compact()
 
     def close(self) -> None:
         """Close the connection, unless it was given; the saver cannot be used afterwards."""

@@ -26,6 +26,8 @@ PROGRAM = SqlProgram(Dialect(param="?", serial="INTEGER PRIMARY KEY", blob="BLOB
 
 _PAGES = 8000
 """Pages of write-ahead log after which SQLite itself writes them back; `SqliteSaver` does so earlier."""
+_FAULTS = (sqlite3.Error, UnicodeError)
+"""What the module raises: its own errors, and those of texts that cannot be stored or are damaged."""
 _inherited: list[sqlite3.Connection] = []
 """Connections of the parent process: closing them in a forked child would spoil the parent's locks."""
 
@@ -83,7 +85,7 @@ class Database:
             raise CheckpointStorageError(f"The checkpoint database '{self._path}' {self._closed}.")
         try:
             self._connect()
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             self._drop()
             if not self._connect_read_only():
                 raise self.failure(error) from error
@@ -118,7 +120,7 @@ class Database:
             try:
                 self._use(self._made(f"{Path(self._path).absolute().as_uri()}?{mode}", uri=True))
                 self._migrate()
-            except sqlite3.Error:
+            except _FAULTS:
                 self._drop()
             else:
                 return True
@@ -165,7 +167,7 @@ class Database:
         try:
             self._wait(wait)
             self.execute(statement)
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise self.failure(error) from error
 
     def _wait(self, wait: bool) -> None:
@@ -202,7 +204,7 @@ class Database:
             self.execute("COMMIT")
         except BaseException as error:
             self.rollback()
-            if isinstance(error, sqlite3.Error | UnicodeError):
+            if isinstance(error, _FAULTS):
                 raise self.failure(error) from error
             raise
         return result
@@ -212,12 +214,31 @@ class Database:
         with suppress(sqlite3.Error):
             self.execute("ROLLBACK")
 
-    def write_back(self, *, truncate: bool = False) -> None:
-        """Copy the write-ahead log into the file; what fails here is tried again by the next call."""
+    def write_back(self) -> None:
+        """Copy the write-ahead log into the file; if that fails, the next call tries again."""
         with self.lock, suppress(sqlite3.Error):
             if self.ready and self._mode == "wal":
                 self._wait(True)
-                self.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})")
+                self.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def compact(self, limit: int | None = None) -> None:
+        """Write the file anew without the bytes of removed rows, if it is not larger than `limit` bytes.
+
+        SQLite overwrites what it removes, but not the copies it leaves behind when it moves rows between pages.
+
+        Raises:
+            CheckpointStorageError: the database failed.
+        """
+        with self.lock:
+            self.open()
+            try:
+                self._wait(True)
+                pages = self.execute("PRAGMA page_count").fetchone()[0]
+                if limit is None or pages * self.execute("PRAGMA page_size").fetchone()[0] <= limit:
+                    self.execute("VACUUM")
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except _FAULTS as error:
+                raise self.failure(error) from error
 
     # ------------------------------------------------------------------ ends
 
@@ -245,7 +266,7 @@ class Database:
         """Return what an error of SQLite means to the user."""
         name = _code(error) or type(error).__name__
         where = f"The checkpoint database '{self._path}'"
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "UnicodeDecodeError")):
             return CheckpointCorruptError(
                 f"{where} is damaged or no SQLite database ({error}). Restore it from a backup."
             )

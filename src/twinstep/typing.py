@@ -1,0 +1,8 @@
+"""The type variables of graphs."""
+
+from typing_extensions import TypeVar
+
+StateT = TypeVar("StateT")
+ContextT = TypeVar("ContextT", default=None)
+InputT = TypeVar("InputT", default=StateT)
+OutputT = TypeVar("OutputT", default=StateT)

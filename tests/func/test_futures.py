@@ -1,0 +1,392 @@
+"""The handles of task calls: how they are waited for, that tasks run in parallel, and that no limit makes them hang."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures as cf
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import Lane
+from tests.func.bodies import Paint, within
+from tests.func.test_nesting import Child, graph_of
+from twinstep.errors import OutsideRunError
+from twinstep.func import entrypoint, task
+from twinstep.types import TaskFuture
+
+Colour = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def increment(x: int) -> int:
+    return x + 1
+
+
+def test_result_waits_in_plain_code(lane: Lane, colour: Colour) -> None:
+    work = task(colour(increment))
+
+    @entrypoint()
+    def program(x: int) -> list[Any]:
+        future = work(x)
+        assert isinstance(future, TaskFuture)
+        return [future.result(), future.done(), future.exception()]
+
+    assert lane.invoke(program, 1) == [2, True, None]
+
+
+def all_results(futures: list[Any]) -> list[int]:
+    return [future.result() for future in futures]
+
+
+def as_completed(futures: list[Any]) -> list[int]:
+    return sorted(future.result() for future in cf.as_completed(futures, timeout=5))
+
+
+def wait_for_all(futures: list[Any]) -> list[int]:
+    done, waiting = cf.wait(futures, timeout=5)
+    assert not waiting
+    return sorted(future.result() for future in done)
+
+
+def wait_for_first(futures: list[Any]) -> list[int]:
+    found: list[int] = []
+    waiting = set(futures)
+    while waiting:
+        done, waiting = cf.wait(waiting, timeout=5, return_when=cf.FIRST_COMPLETED)
+        assert done
+        found += [future.result() for future in done]
+    return sorted(found)
+
+
+async def await_each(futures: list[Any]) -> list[int]:
+    return [await future for future in futures]
+
+
+async def gather(futures: list[Any]) -> list[int]:
+    return list(await asyncio.gather(*futures))
+
+
+async def two_gathers(futures: list[Any]) -> list[int]:
+    first, second = asyncio.gather(*futures[:2]), asyncio.gather(*futures[2:])
+    return [*await first, *await second]
+
+
+async def as_awaited(futures: list[Any]) -> list[int]:
+    return sorted([await future for future in asyncio.as_completed(futures, timeout=5)])
+
+
+async def wait_async(futures: list[Any]) -> list[int]:
+    found: list[int] = []
+    waiting = set(futures)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert done
+        found += [future.result() for future in done]
+    return sorted(found)
+
+
+COLLECTORS = [
+    all_results, as_completed, wait_for_all, wait_for_first, await_each, gather, two_gathers, as_awaited, wait_async
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2])
+@pytest.mark.parametrize("collect", COLLECTORS)
+def test_any_way_to_collect_futures_works_under_any_limit(
+    lane: Lane, colour: Colour, collect: Callable[..., Any], limit: int | None
+) -> None:
+    work = task(colour(increment))
+    if asyncio.iscoroutinefunction(collect):
+
+        async def start(n: int) -> Any:
+            return await collect([work(i) for i in range(n)])
+    else:
+
+        def start(n: int) -> Any:
+            return collect([work(i) for i in range(n)])
+
+    config = {} if limit is None else {"max_concurrency": limit}
+    assert within(5, lambda: lane.invoke(entrypoint()(start), 5, config)) == [1, 2, 3, 4, 5]
+
+
+def test_result_of_an_unfinished_future_in_a_coroutine_says_to_await_it(lane: Lane) -> None:
+    @entrypoint()
+    async def program(x: int) -> Any:
+        future = task(increment)(x)
+        with pytest.raises(asyncio.InvalidStateError, match="await"):
+            future.result()
+        return await future
+
+    assert lane.invoke(program, 1) == 2
+
+
+# ---------------------------------------------------------------------- parallel work
+
+
+def meeting(colour: str, parties: int) -> Any:
+    """Make a task that ends only when `parties` calls of it run at once."""
+    if colour == "plain":
+        gate = threading.Barrier(parties)
+
+        @task
+        def meet(x: int) -> int:
+            gate.wait(timeout=5)
+            return x
+    else:
+        arrived: list[int] = []
+
+        @task
+        async def meet(x: int) -> int:
+            arrived.append(x)
+            async with asyncio.timeout(5):
+                while len(arrived) < parties:
+                    await asyncio.sleep(0.001)
+            return x
+
+    return meet
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+@pytest.mark.parametrize("inside", ["entrypoint", "node", "task"])
+def test_tasks_run_at_the_same_time(lane: Lane, paint: Paint, kind: str, inside: str) -> None:
+    meet = meeting(kind, 3)
+
+    def fan_out(x: Any) -> Any:
+        futures = [meet(i) for i in range(3)]
+        results = []
+        for future in futures:
+            results.append((yield future))  # noqa: PERF401  # a comprehension cannot yield
+        return {"value": results}
+
+    if inside == "entrypoint":
+        program: Any = entrypoint()(paint(fan_out))
+    elif inside == "node":
+        program = graph_of(paint(fan_out))
+    else:
+        outer = task(paint(fan_out))
+
+        def start(x: Any) -> Any:
+            return (yield outer(x))
+
+        program = entrypoint()(paint(start))
+    assert lane.invoke(program, {"value": 0}) == {"value": [0, 1, 2]}
+
+
+class Gauge:
+    """Counts how many are inside at once."""
+
+    def __init__(self) -> None:
+        self.lock, self.now, self.most = threading.Lock(), 0, 0
+
+    def enter(self, change: int = 1) -> None:
+        with self.lock:
+            self.now += change
+            self.most = max(self.most, self.now)
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_no_more_tasks_run_at_once_than_max_concurrency(lane: Lane, paint: Paint, kind: str) -> None:
+    gauge, both = Gauge(), threading.Event()
+
+    def work(x: int) -> int:
+        gauge.enter()
+        if gauge.now == 2:
+            both.set()
+        both.wait(timeout=0.1)
+        gauge.enter(-1)
+        return x
+
+    async def awork(x: int) -> int:
+        gauge.enter()
+        for _ in range(5):
+            await asyncio.sleep(0.001)
+        gauge.enter(-1)
+        return x
+
+    limited = task(work if kind == "plain" else awork)
+
+    def fan_out(n: int) -> Any:
+        futures = [limited(i) for i in range(n)]
+        total = 0
+        for future in futures:
+            total += yield future
+        return total
+
+    program = entrypoint()(paint(fan_out))
+    assert within(5, lambda: lane.invoke(program, 8, {"max_concurrency": 2})) == 28
+    assert gauge.most == 2
+
+
+@pytest.mark.parametrize("inside", ["tasks", "graphs", "entrypoints"])
+def test_one_at_a_time_never_hangs_however_the_work_is_nested(
+    lane: Lane, paint: Paint, colour: Colour, thread: Any, saver: Any, inside: str
+) -> None:
+    work = task(colour(increment), name="work")
+
+    def pair(x: Any) -> Any:
+        x = x["value"] if isinstance(x, dict) else x
+        first, second = work(x), work(x + 1)
+        return {"value": (yield second) + (yield first)}
+
+    unit: Any = {"tasks": task, "graphs": graph_of, "entrypoints": entrypoint()}[inside](paint(pair))
+
+    def root(n: int) -> Any:
+        calls = [unit(i) if inside == "tasks" else Child(unit, {"value": i}) for i in range(n)]
+        total = 0
+        for call in calls:
+            total += (yield call)["value"]
+        return total
+
+    program = entrypoint(checkpointer=saver)(paint(root))
+    assert within(5, lambda: lane.invoke(program, 3, {**thread, "max_concurrency": 1})) == 3 + 5 + 7
+
+
+def test_one_at_a_time_never_hangs_while_it_is_streamed(lane: Lane, paint: Paint, colour: Colour) -> None:
+    work = task(colour(increment), name="work")
+
+    def fan_out(n: int) -> Any:
+        futures = [work(i) for i in range(n)]
+        return (yield futures[1]) + (yield futures[0])
+
+    program = entrypoint()(paint(fan_out))
+    modes = ["updates", "custom", "tasks"]
+    chunks = within(5, lambda: lane.stream(program, 2, {"max_concurrency": 1}, stream_mode=modes))
+    assert [chunk for mode, chunk in chunks if mode == "updates"][-1] == {"fan_out": 3}
+
+
+# ---------------------------------------------------------------------- failures and calls that nobody waits for
+
+
+def test_a_task_that_nobody_waits_for_has_ended_before_the_run_ends(lane: Lane, paint: Paint, colour: Colour) -> None:
+    ended: list[int] = []
+    work = task(colour(ended.append), name="work")
+
+    def body(x: int) -> Any:
+        for i in range(3):
+            work(i)
+        return "done"
+        yield
+
+    assert lane.invoke(entrypoint()(paint(body)), 0) == "done"
+    assert sorted(ended) == [0, 1, 2]
+
+
+def fail(x: int) -> None:
+    raise LookupError(f"no {x}")
+
+
+def test_the_failure_of_a_task_that_nobody_waits_for_fails_the_run(lane: Lane, paint: Paint, colour: Colour) -> None:
+    broken = task(colour(fail))
+
+    def body(x: int) -> Any:
+        broken(x)
+        return "fine"
+        yield
+
+    with pytest.raises(LookupError, match="no 3"):
+        lane.invoke(entrypoint()(paint(body)), 3)
+
+
+def test_a_failure_is_raised_where_it_is_waited_for(lane: Lane, paint: Paint, colour: Colour) -> None:
+    broken, work = task(colour(fail)), task(increment)
+
+    def body(x: int) -> Any:
+        try:
+            yield broken(x)
+        except LookupError as error:
+            return [str(error), (yield work(x))]
+
+    assert lane.invoke(entrypoint()(paint(body)), 3) == ["no 3", 4]
+
+
+def test_gather_can_return_failures(lane: Lane) -> None:
+    broken, work = task(fail), task(increment)
+
+    @entrypoint()
+    async def program(x: int) -> list[str]:
+        found = await asyncio.gather(broken(x), work(x), return_exceptions=True)
+        return [repr(one) for one in found]
+
+    assert lane.invoke(program, 1) == ["LookupError('no 1')", "2"]
+
+
+def test_a_task_group_cancels_the_siblings_of_a_failed_task(lane: Lane) -> None:
+    cancelled = threading.Event()
+
+    @task
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    broken = task(fail)
+
+    async def wait_for(future: Any) -> Any:
+        return await future
+
+    @entrypoint()
+    async def program(x: int) -> str:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(wait_for(slow()))
+                group.create_task(wait_for(broken(x)))
+        except* LookupError:
+            pass
+        return "gone on"
+
+    assert within(3, lambda: lane.invoke(program, 1)) == "gone on"
+    assert cancelled.is_set()
+
+
+def test_result_with_a_timeout_gives_up_waiting_and_can_be_asked_again(lane: Lane) -> None:
+    go = threading.Event()
+
+    @task
+    def slow() -> bool:
+        return go.wait(timeout=5)
+
+    @entrypoint()
+    def program(x: int) -> Any:
+        future: Any = slow()
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.01)
+        go.set()
+        return future.result()
+
+    assert lane.invoke(program, 0) is True
+
+
+def test_done_callbacks_are_called(lane: Lane) -> None:
+    seen: list[int] = []
+
+    @entrypoint()
+    def program(x: int) -> int:
+        future = task(increment)(x)
+        future.add_done_callback(lambda f: seen.append(f.result()))
+        return future.result()
+
+    assert lane.invoke(program, 1) == 2
+    assert seen == [2]
+
+
+def test_a_task_cannot_be_called_outside_of_a_run() -> None:
+    with pytest.raises(OutsideRunError, match="'increment'"):
+        task(increment)(1)
+
+
+def test_a_future_can_be_handed_to_another_task(lane: Lane) -> None:
+    work = task(increment)
+
+    @task
+    def outer(future: Any) -> int:
+        return future.result() + 10
+
+    @entrypoint()
+    def program(x: int) -> int:
+        return outer(work(x)).result()
+
+    assert within(5, lambda: lane.invoke(program, 1, {"max_concurrency": 1})) == 12
