@@ -51,9 +51,9 @@ def pay(state: State) -> State:
 graph = StateGraph(State).add_node(pay).add_edge(START, "pay").compile(checkpointer=InMemorySaver())
 config: RunnableConfig = {"configurable": {"thread_id": "invoice 7"}}
 
-question = graph.invoke({"to": "Ada", "amount": 120}, config)["__interrupt__"][0]
-print("waiting for:", question.value)
+graph.invoke({"to": "Ada", "amount": 120}, config)
 snapshot = graph.get_state(config)
+print("waiting for:", snapshot.interrupts[0].value)
 print(f"status: {(snapshot.metadata or {})['status']}, next: {snapshot.next}")
 try:
     graph.invoke(Command(resume={"approved": "perhaps", "limit": 100}), config)

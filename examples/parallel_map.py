@@ -24,7 +24,7 @@ def slow_square(n: int) -> int:
     """Square a number, the first ones most slowly, and note how many are at it."""
     working.add(n)
     crowds.append(len(working))
-    time.sleep(0.3 - n / 50)
+    time.sleep(0.25 - n / 50)
     working.discard(n)
     return n * n
 

@@ -334,7 +334,9 @@ print(json.dumps({{"cpu": time.process_time() - start}}))
 
 def fresh(code: str) -> Sample:
     """Run code in a fresh process and return the figures it prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip().splitlines()[-1])
     sample: Sample = json.loads(done.stdout)
     return sample
 

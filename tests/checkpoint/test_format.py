@@ -54,7 +54,7 @@ def read(kind: str, blob: bytes, place: Place = PLACE, **keys: Any) -> Any:
 KINDS = [("checkpoint", ROW.blob), ("record", RECORD.blob), ("info", INFO)]
 
 
-@pytest.mark.parametrize(("kind", "blob"), KINDS)
+@pytest.mark.parametrize(("kind", "blob"), KINDS, ids=["checkpoint", "record", "info"])
 def test_every_flipped_bit_is_found(kind: str, blob: bytes) -> None:
     assert read(kind, blob)
     for i in range(len(blob) * 8):
@@ -64,7 +64,7 @@ def test_every_flipped_bit_is_found(kind: str, blob: bytes) -> None:
             read(kind, bytes(flipped))
 
 
-@pytest.mark.parametrize(("kind", "blob"), KINDS)
+@pytest.mark.parametrize(("kind", "blob"), KINDS, ids=["checkpoint", "record", "info"])
 def test_every_truncation_is_found(kind: str, blob: bytes) -> None:
     for end in range(len(blob)):
         with pytest.raises(CheckpointCorruptError):
@@ -73,7 +73,7 @@ def test_every_truncation_is_found(kind: str, blob: bytes) -> None:
         read(kind, blob + b"\0")
 
 
-@pytest.mark.parametrize(("kind", "blob"), KINDS)
+@pytest.mark.parametrize(("kind", "blob"), KINDS, ids=["checkpoint", "record", "info"])
 @pytest.mark.parametrize("place", [Place("thread 2", "a:1"), Place("thread 1", "")])
 def test_rows_of_another_place_are_refused(kind: str, blob: bytes, place: Place) -> None:
     with pytest.raises(CheckpointCorruptError, match="does not belong there"):

@@ -26,13 +26,6 @@ class SqliteFile:
             yield saver
 
 
-class SqliteFlushed:
-    @pytest.fixture
-    def saver(self, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
-        with SqliteSaver.from_conn_string(tmp_path / "checkpoints.db", synchronous="FULL") as saver:
-            yield saver
-
-
 class TestInMemoryJournal(InMemory, JournalConformance):
     pass
 
@@ -46,8 +39,4 @@ class TestSqliteFileJournal(SqliteFile, JournalConformance):
 
 
 class TestSqliteFileAccess(SqliteFile, AccessConformance):
-    pass
-
-
-class TestSqliteFlushedJournal(SqliteFlushed, JournalConformance):
     pass

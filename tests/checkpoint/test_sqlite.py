@@ -12,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,26 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as conn:
         conn.execute("BEGIN IMMEDIATE")
         yield conn
+
+
+def at_once(path: Path, jobs: Sequence[Callable[[], Any]]) -> dict[int, BaseException]:
+    """Run jobs in threads, which all have something to commit before the first can, and return their errors."""
+    errors: dict[int, BaseException] = {}
+
+    def work(i: int) -> None:
+        try:
+            jobs[i]()
+        except BaseException as error:
+            errors[i] = error
+
+    with locked(path):
+        workers = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
+        for worker in workers:
+            worker.start()
+        time.sleep(0.1)
+    for worker in workers:
+        worker.join()
+    return errors
 
 
 # ---------------------------------------------------------------------- other processes
@@ -167,25 +188,10 @@ def test_full_disk_loses_nothing(path: Path) -> None:
 
 def test_full_database_refuses_only_what_does_not_fit(path: Path) -> None:
     """Several threads share a transaction: one of them asks for too much."""
-    conn = sqlite3.connect(path, check_same_thread=False)
-    with closing(conn), SqliteSaver(conn) as saver:
+    with closing(sqlite3.connect(path, check_same_thread=False)) as conn, SqliteSaver(conn) as saver:
         runs = [Run(saver, f"t{i}") for i in range(8)]
         conn.execute("PRAGMA max_page_count=60")
-        errors: dict[int, Exception] = {}
-
-        def work(i: int) -> None:
-            try:
-                runs[i].step(bytes(300_000 if i == 3 else 100))
-            except Exception as error:
-                errors[i] = error
-
-        with locked(path):
-            workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-            for worker in workers:
-                worker.start()
-            time.sleep(0.1)
-        for worker in workers:
-            worker.join()
+        errors = at_once(path, [partial(run.step, bytes(300_000 if run is runs[3] else 100)) for run in runs])
         assert list(errors) == [3]
         assert isinstance(errors[3], CheckpointStorageError)
         assert "SQLITE_FULL" in str(errors[3])
@@ -276,32 +282,36 @@ def test_tables_of_other_programs_do_not_matter(path: Path) -> None:
 
 
 def test_commits_that_wait_share_a_transaction(path: Path) -> None:
-    conn = sqlite3.connect(path, check_same_thread=False)
-    with closing(conn), SqliteSaver(conn, synchronous="FULL") as saver:
+    with (
+        closing(sqlite3.connect(path, check_same_thread=False)) as conn,
+        SqliteSaver(conn, synchronous="FULL") as saver,
+    ):
         runs = [Run(saver, f"t{i}") for i in range(8)]
+        runs[5].head = new_id()
         seen: list[str] = []
         conn.set_trace_callback(seen.append)
-        refused: list[ThreadConflictError] = []
-
-        def work(i: int) -> None:
-            try:
-                runs[i].write(
-                    expect=new_id() if i == 5 else None, checkpoint=CheckpointRow(id := new_id(), None, id, b"")
-                )
-            except ThreadConflictError as error:
-                refused.append(error)
-
-        with locked(path):
-            workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-            for worker in workers:
-                worker.start()
-            time.sleep(0.1)
-        for worker in workers:
-            worker.join()
+        errors = at_once(path, [run.step for run in runs])
         conn.set_trace_callback(None)
         assert seen.count("COMMIT") == 1
-        assert [error.thread_id for error in refused] == ["t5"]
+        assert list(errors) == [5]
+        assert isinstance(errors[5], ThreadConflictError)
+        assert errors[5].thread_id == "t5"
         assert [len(saver.load(f"t{i}", "").rows) for i in range(8)] == [1, 1, 1, 1, 1, 0, 1, 1]
+
+
+def test_nothing_is_acknowledged_when_the_thread_that_stores_is_stopped(saver: SqliteSaver, path: Path) -> None:
+    class Stop(bytes):
+        def __conform__(self, protocol: object) -> object:
+            """Called when SQLite reads the value: in the middle of the transaction."""
+            raise KeyboardInterrupt
+
+    runs = [Run(saver, f"t{i}") for i in range(4)]
+    errors = at_once(path, [partial(run.step, Stop() if run is runs[2] else b"x") for run in runs])
+    kinds = sorted(type(error).__name__ for error in errors.values())
+    assert kinds == ["CheckpointStorageError"] * 3 + ["KeyboardInterrupt"]
+    assert [len(saver.load(f"t{i}", "").rows) for i in range(4)] == [0, 0, 0, 0]
+    for run in runs:
+        run.step()
 
 
 # ---------------------------------------------------------------------- the event loop

@@ -3,10 +3,18 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from tests.architecture.test_floors import FLOORS
+from twinstep.pregel.effects import Effect
+from twinstep.stream.events import Event
+from twinstep.stream.modes import FILTERS
+from twinstep.types import STREAM_MODES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -61,3 +69,27 @@ def test_every_name_of_the_migration_table_exists():
         assert new == old.replace("langgraph", "twinstep", 1)
         module = import_module(new)
         assert [name for name in re.findall(r"`(\w+)`", names) if not hasattr(module, name)] == []
+
+
+def rows_of(page: str, columns: int) -> list[list[set[str]]]:
+    """Return the names (in backquotes) of the cells of all table rows of a page that have so many columns."""
+    lines = (ROOT / "docs/architecture" / page).read_text().splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| ") and "---" not in line]
+    return [[set(re.findall(r"`(\w+)`", cell)) for cell in row] for row in rows if len(row) == columns]
+
+
+def names(kinds: Iterable[type]) -> set[str]:
+    return {kind.__name__ for kind in kinds}
+
+
+def test_the_overview_shows_the_floors_that_the_tests_enforce():
+    floors = [found for _, found, _ in rows_of("overview.md", 3)[1 : len(FLOORS) + 1]]
+    assert [{""} if floor == {"twinstep"} else floor for floor in floors] == list(FLOORS)
+
+
+def test_the_pages_list_all_effects_events_and_modes():
+    effects = {name for cells in rows_of("engine.md", 2) for name in cells[0]}
+    assert effects & names(get_args(Effect)) == names(get_args(Effect))
+    table = {"".join(first): second for first, second in rows_of("stream.md", 2)}
+    assert table.keys() >= names(get_args(Event))
+    assert {mode: table[mode] for mode in STREAM_MODES} == {mode: names(kinds) for mode, (_, kinds) in FILTERS.items()}

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+needs_processes = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs process handles (Linux)")
 LONG = 20.0
 """Seconds after which a job is taken to hang."""
 
 _MASTER = """
 import json, os, sys, traceback
+from tests.runtime.jobs import {name} as work
 for line in sys.stdin:
     job = json.loads(line)
     read, write = os.pipe()
@@ -30,16 +36,15 @@ for line in sys.stdin:
         code = 1
         try:
             out = os.open(job.pop("_out"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(out, 1), os.dup2(out, 2)
+            os.dup2(out, 1)
             work(**job)
             code = 0
         except BaseException:
-            traceback.print_exc()
+            traceback.print_exc(file=sys.stdout)
         finally:
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
     print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True) if job.pop("_wait", False) else None
 """
 
 
@@ -50,20 +55,16 @@ class Dog:
         pid: its process id.
     """
 
-    def __init__(self, kennel: Kennel, pid: int, out: Path) -> None:
-        self._kennel, self.pid, self._out = kennel, pid, out
+    def __init__(self, pid: int, out: Path) -> None:
+        self.pid, self._out = pid, out
         self._pidfd = os.pidfd_open(pid)
 
     def alive(self) -> bool:
         """Tell whether it still runs."""
-        import select
-
         return not select.select([self._pidfd], [], [], 0)[0]
 
     def wait(self, seconds: float = LONG) -> bool:
         """Wait for its end; tell whether it came in time."""
-        import select
-
         return bool(select.select([self._pidfd], [], [], seconds)[0])
 
     def kill(self) -> bool:
@@ -80,11 +81,16 @@ class Dog:
             raise TimeoutError(f"a job did not end: {self._out.read_text()}")
         return self._out.read_text().strip()
 
+    def close(self) -> None:
+        """Give the handle of the process back."""
+        os.close(self._pidfd)
+
     def wait_for(self, file: Path) -> None:
         """Wait until it has made a file."""
         deadline = time.monotonic() + LONG
         while not file.exists():
-            assert self.alive() and time.monotonic() < deadline, self._out.read_text()
+            assert self.alive(), self._out.read_text()
+            assert time.monotonic() < deadline, f"{file} was never made"
             time.sleep(0.002)
 
 
@@ -92,19 +98,18 @@ class Kennel:
     """Runs jobs in processes.
 
     Args:
-        program: source text that defines `work(**options)`.
+        name: the function of `tests.runtime.jobs` that does a job.
     """
 
-    def __init__(self, program: str) -> None:
-        self._source, self._jobs = program, 0
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._dogs: list[Dog] = []
 
     def __enter__(self) -> Self:
-        import tempfile
-
         self._dir = tempfile.TemporaryDirectory()
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
         self._master = subprocess.Popen(
-            [sys.executable, "-c", self._source + _MASTER],
+            [sys.executable, "-c", _MASTER.replace("{name}", self._name)],
             cwd=ROOT,
             env=env,
             stdin=subprocess.PIPE,
@@ -117,15 +122,18 @@ class Kennel:
         """Start a job."""
         assert self._master.stdin is not None
         assert self._master.stdout is not None
-        self._jobs += 1
-        out = Path(self._dir.name) / f"{self._jobs}.out"
+        out = Path(self._dir.name) / f"{len(self._dogs)}.out"
         self._master.stdin.write(json.dumps({**options, "_out": str(out)}) + "\n")
         self._master.stdin.flush()
-        return Dog(self, int(self._master.stdout.readline()), out)
+        self._dogs.append(Dog(int(self._master.stdout.readline()), out))
+        return self._dogs[-1]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for dog in self._dogs:
+            dog.kill()
+            dog.close()
         self._master.kill()
         self._master.communicate()
         self._dir.cleanup()

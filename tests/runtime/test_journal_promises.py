@@ -361,7 +361,7 @@ def test_secrets_in_configurable_are_never_stored(lane, path, thread, stop):  # 
             lane.invoke(graph, {"x": 1}, config)
         if stop == "question":
             lane.invoke(graph, Command(resume=1), config)
-        shown = [s for s in lane.history(graph, thread)]
+        shown = lane.history(graph, thread)
     stored = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"yes-this-is-stored" in stored
     assert secret.encode() not in stored

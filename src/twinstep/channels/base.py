@@ -108,13 +108,6 @@ class BaseChannel(ABC, Generic[Value, Update]):
             new.value = stored
         return new
 
-    def delta(self) -> tuple[int, list[Any]] | None:
-        """Return how a list grew since the last call: items kept from its start, and the items after them.
-
-        None means that the value is not a list that grew; the whole value has to be stored.
-        """
-        return None
-
     def consume(self) -> bool:
         """Take note that a node was started by this channel; tell whether that changed it."""
         return False

@@ -32,25 +32,17 @@ def initial(typ: Any) -> Any:
 
 
 class Folding(BaseChannel[Value, Update]):
-    """The common part of channels that fold: growth of lists is known to the journal."""
+    """The common part of channels that fold."""
 
-    __slots__ = ("stored",)
+    __slots__ = ()
 
     def __init__(self, typ: Any = Any, key: str = "") -> None:
         super().__init__(typ, key)
         self.value = initial(typ)
-        self.stored: Any = MISSING  # the list as it was when the journal last looked
 
     def blank(self) -> Self:
         new = super().blank()
         new.value = initial(self.typ)
-        new.stored = MISSING
-        return new
-
-    def from_checkpoint(self, stored: Any) -> Self:
-        new = super().from_checkpoint(stored)
-        if type(stored) is list:
-            new.stored = list(stored)
         return new
 
     def update(self, values: Sequence[Update]) -> bool:
@@ -68,23 +60,6 @@ class Folding(BaseChannel[Value, Update]):
     def fold(self, values: Sequence[Update]) -> None:
         """Take plain writes into the value."""
         raise NotImplementedError
-
-    def delta(self) -> tuple[int, list[Any]] | None:
-        old, new = self.stored, self.value
-        # a copy: what user code does to the list in place is growth like any other
-        self.stored = list(new) if type(new) is list else MISSING
-        if type(old) is not list or type(new) is not list or not old:
-            return None
-        keep = _common(old, new)
-        return (keep, new[keep:]) if keep else None
-
-
-def _common(old: list[Any], new: list[Any]) -> int:
-    """Return how many leading items two lists share, by identity."""
-    n = min(len(old), len(new))
-    if all(map(operator.is_, old, new)):  # the usual case, at C speed: nothing but growth
-        return n
-    return next(i for i in range(n) if old[i] is not new[i])
 
 
 class BinaryOperatorAggregate(Folding[Value, Update]):

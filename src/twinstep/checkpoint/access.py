@@ -105,7 +105,7 @@ class CheckpointAccess(Journal):
     def _places(self, config: RunnableConfig | None) -> Sequence[Place]:
         """Return the namespaces a config stands for in listings."""
         at = None if config is None else validate.address(config)
-        if at is not None and config is not None and config["configurable"].get("checkpoint_ns") is not None:
+        if at is not None and config is not None and config.get("configurable", {}).get("checkpoint_ns") is not None:
             return [Place(at.thread_id, at.ns)]
         return [Place(id, ns) for id, names in self.threads() if at is None or id == at.thread_id for ns in names]
 

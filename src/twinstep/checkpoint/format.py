@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from twinstep.checkpoint.rows import CheckpointRow, RecordRow
-from twinstep.errors import CheckpointCorruptError, TwinstepError
+from twinstep.errors import CheckpointCorruptError, EncodingError, TwinstepError
 from twinstep.ids import id_time
 from twinstep.serde import Serializer, register_constant, register_type
 from twinstep.types import NOTHING, Command, Interrupt, Overwrite, Send
@@ -142,8 +142,23 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
         EncodingError: a value cannot be stored; the message names its place.
     """
     fields = [c.step, c.source, c.run, list(c.updated), c.changes, [list(w) for w in c.writes], c.metadata, c.weight]
-    body = serde.dumps(fields, at="checkpoint")
+    try:
+        body = serde.dumps(fields)
+    except EncodingError:
+        _name_culprit(serde, c)
+        raise
     return CheckpointRow(c.id, c.parent, c.base, _SEAL + _checksum(place, (c.id, c.parent, c.base), body) + body)
+
+
+def _name_culprit(serde: Serializer, c: Checkpoint) -> None:
+    """Encode the parts one by one, so that the error speaks of nodes and keys."""
+    for task in c.writes:
+        for key, value in task.writes:
+            serde.dumps(value, at=f"state.{key} (written by '{task.name}')")
+    for channel, change in c.changes.items():
+        for part in change[1:]:
+            serde.dumps(part, at=f"state.{channel}")
+    serde.dumps(c.metadata, at="config.metadata")
 
 
 def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Checkpoint:
@@ -164,7 +179,11 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
 
 def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], record: Record) -> RecordRow:
     """Turn a record into its row; `key` is `(checkpoint, run, id)`."""
-    body = serde.dumps(list(record), at=record.name)
+    try:
+        body = serde.dumps(list(record))
+    except EncodingError:
+        serde.dumps(record.value, at=f"{record.kind} of '{record.name}'")
+        raise
     return RecordRow(*key, _SEAL + _checksum(place, key, body) + body)
 
 

@@ -86,7 +86,7 @@ class Journal(ABC):
     def delete(self, thread_id: str) -> None:
         """Remove a thread with all its namespaces, checkpoints and records."""
 
-    def erase(self) -> None:
+    def erase(self) -> None:  # noqa: B027  (most backends have nothing to do here)
         """Wipe the bytes that removed rows leave behind, where removing them does not; called after housekeeping."""
 
     # ------------------------------------------------------------------ asynchronous forms

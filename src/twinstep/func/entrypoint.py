@@ -188,6 +188,12 @@ def _types(func: Callable[..., Any], first: inspect.Parameter) -> tuple[Any, Any
         from typing import get_type_hints
 
         hints = get_type_hints(func)
+    except TypeError as error:
+        if "final" in str(error):
+            raise GraphValidationError(
+                f"Entrypoint '{func.__name__}': entrypoint.final takes two types, final[value, save]: {error}"
+            ) from None
+        hints = {}
     except Exception:  # a name that cannot be resolved is no reason to refuse a function
         hints = {}
     output = hints.get("return", Any)

@@ -155,16 +155,15 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: it does not fit the schema.
         """
-        if self.context_schema is None or context is None or type(context) is self.context_schema:
+        if self.context_schema is None or type(context) is self.context_schema:
             return context
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            return TypeAdapter(self.context_schema).validate_python(context)
+            return TypeAdapter(self.context_schema).validate_python({} if context is None else context)
         except ValidationError as error:
-            raise InvalidConfigError(
-                f"context does not fit {self.context_schema.__name__} of '{self.name}': {error}"
-            ) from error
+            what = "needs a context=" if context is None else "was given a context that is no"
+            raise InvalidConfigError(f"'{self.name}' {what} {self.context_schema.__name__}: {error}") from error
 
     def with_config(self, config: RunnableConfig | None = None, **changes: Any) -> Self:
         """Return a copy whose runs use these options by default."""

@@ -132,7 +132,7 @@ class Batch:
 async def _in_slot(task: Task, program: Program[Any]) -> Any:
     """Run a task's program while holding one of the run's slots, if their number is limited."""
     gate = task.run.root.gate
-    if gate is None:
+    if gate is None or not gate.is_here():
         return await settle(program)
     await gate.enter()
     task.gated = True
@@ -150,6 +150,10 @@ class Gate:
     def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._free, self._loop = limit, loop
         self._waiting: list[asyncio.Future[None]] = []
+
+    def is_here(self) -> bool:
+        """Tell whether it is the gate of the running loop."""
+        return asyncio.get_running_loop() is self._loop
 
     async def enter(self) -> None:
         """Wait for a slot."""

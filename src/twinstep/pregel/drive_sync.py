@@ -183,7 +183,8 @@ def _call(effect: Call) -> Any:
 def _await(effect: Call, coroutine: Any) -> Any:
     from twinstep.pregel.portal import run_coroutine
 
-    future = run_coroutine(coroutine, effect.task.run.root.loop)
+    root = effect.task.run.root
+    future = run_coroutine(coroutine, root)
     try:
         return future.result()
     except BaseException:

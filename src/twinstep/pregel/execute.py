@@ -22,7 +22,7 @@ from twinstep.errors import (
 )
 from twinstep.ids import question_id
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
-from twinstep.pregel.run import Run
+from twinstep.pregel.run import Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
@@ -83,7 +83,7 @@ def _questions(task: Task, errors: Sequence[BaseException]) -> GraphInterrupt | 
             if isinstance(signal, GraphInterrupt):
                 for n, question in enumerate(signal.interrupts):
                     id = question.id or question_id((*task.path, "raised", n))
-                    task.run.root.origins.setdefault(id, task.id)
+                    task.run.root.positions.setdefault(id, (*task.position, ("raised", n)))
                     found[id] = question if question.id else replace(question, id=id)
     return GraphInterrupt(tuple(found.values())) if found else None
 
@@ -144,7 +144,7 @@ def run_call(task: CallTask) -> Program[Any]:
     try:
         result, hit = yield from cached(task, lambda: attempts(task))
     except GraphInterrupt as signal:
-        yield from keep(task, Record("questions", task.name, digest, with_origins(run, signal)))
+        yield from keep(task, Record("questions", task.name, digest, with_positions(run, signal)))
         raise
     except Exception as error:
         annotate(task, error)
@@ -177,9 +177,9 @@ def same_call(task: Task, record: Record, digest: bytes) -> bool:
     )
 
 
-def with_origins(run: Run, signal: GraphInterrupt) -> list[tuple[Any, str]]:
-    """Return the questions of a signal, each with the id of the task that asks it."""
-    return [(question, run.root.origins.get(question.id, "")) for question in signal.interrupts]
+def with_positions(run: Run, signal: GraphInterrupt) -> list[tuple[Any, Position]]:
+    """Return the questions of a signal, each with its position."""
+    return [(question, run.root.positions.get(question.id, ())) for question in signal.interrupts]
 
 
 def annotate(task: Task, error: BaseException) -> None:
@@ -235,7 +235,7 @@ def run_node(task: NodeTask) -> Program[None]:
         task.emit_started()
         yield from _outcome(task)
         if not task.solo:
-            if task.run.saver is not None:
+            if task.run.saver is not None and task.storable:
                 yield from keep(task, node_record(task))
             task.emit_outcome()
     finally:
@@ -256,7 +256,7 @@ def node_record(task: NodeTask) -> Record:
     if task.error is not None:
         return Record("error", task.name, b"", task.error)
     if task.interrupts is not None:
-        return Record("questions", task.name, b"", with_origins(task.run, GraphInterrupt(task.interrupts)))
+        return Record("questions", task.name, b"", with_positions(task.run, GraphInterrupt(task.interrupts)))
     return Record("writes", task.name, b"", task.writes)
 
 

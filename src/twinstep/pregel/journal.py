@@ -38,6 +38,7 @@ SLACK = 8192
 
 def advance(run: Run) -> None:
     """Note that a superstep is applied: what follows starts from a checkpoint of its own."""
+    run.row_step = run.step
     run.before, run.checkpoint_id = run.checkpoint_id, new_id()
     if run.records:
         run.records = {}
@@ -83,6 +84,12 @@ def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[
             record = node_record(task)
             run.unsaved.append(record_row(run, record_id(task, record), record))
     yield from _commit(run, None, status, forget=run.forget, forget_at=run.checkpoint_id)
+
+
+def keep_unsaved(run: Run) -> Program[None]:
+    """Store the records that wait."""
+    if run.unsaved and run.durability != "exit":
+        yield from _commit(run, None, None)
 
 
 def claim_thread(run: Run, status: Status | None) -> Program[None]:
@@ -131,19 +138,21 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     assert id is not None
     size, length = run.weight
     whole = run.base is None or length > 2 * size + SLACK
-    writes = [TaskWrites(t.id, t.name, t.visible) for t in tasks if not t.node.plain or t.writes]
+    writes = [TaskWrites(t.id, t.name, t.stored) for t in tasks]
     for written in writes:
         if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
             written.writes[:] = [write for write in written.writes if write[0] == END]
     if whole:
         changes = {name: [SET, value] for name, value in stored_values(state).items()}
+        for name in state.dirty:
+            run.growth.note(name, state.channels[name].value)
     else:
-        changes = {name: change for name in state.dirty if (change := change_of(state, name, writes)) is not None}
+        changes = {name: change for name in state.dirty if (change := change_of(run, name, writes)) is not None}
     base = id if whole else run.base
     assert base is not None
     metadata = run.config.get("metadata") or {}
     checkpoint = Checkpoint(
-        id, run.parent_checkpoint, base, run.step, source, run.id, tuple(state.updated), changes, writes, metadata
+        id, run.parent_checkpoint, base, run.row_step, source, run.id, tuple(state.updated), changes, writes, metadata
     )
     checkpoint.weight = (0, 0) if whole else run.weight
     row = encode_checkpoint(saver.serde, run.place, checkpoint)
@@ -167,25 +176,24 @@ def stored_values(state: State) -> dict[str, Any]:
     values = {}
     for name, channel in state.channels.items():
         if channel.saved and (value := channel.checkpoint()) is not MISSING:
-            channel.delta()  # from here on, growth counts from this value
             values[name] = value
     return values
 
 
-def change_of(state: State, name: str, writes: Sequence[TaskWrites]) -> Change | None:
+def change_of(run: Run, name: str, writes: Sequence[TaskWrites]) -> Change | None:
     """Return how a channel changed since the last checkpoint, without storing twice what the tasks wrote."""
-    channel = state.channels[name]
-    value = channel.checkpoint()
+    state, channel = run.state, run.state.channels[name]
     if not channel.saved:
         return None
+    value = channel.checkpoint()
     if value is MISSING:
         return [UNSET]
     if name == PREVIOUS and value is state.view.get(END) and END in state.dirty:
         return [SAME, END]
     written = [v for task in writes for key, v in task.writes if key == name]
-    delta = channel.delta()
-    if delta is not None:
-        return [EXTEND, delta[0]] if _joined(written, delta[1]) else [SPLICE, *delta]
+    growth = run.growth.added(name, value) if type(value) is list else None
+    if growth is not None:
+        return [EXTEND, growth[0]] if _joined(written, growth[1]) else [SPLICE, *growth]
     if written and written[-1] is value and isinstance(channel, LastValue):
         return [LAST]
     return [SET, value]
@@ -206,6 +214,8 @@ def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
     run.state = State(run.spec, replay(run.place, chain), chain[-1].updated if chain else ())
     if not chain:
         return None
+    for name, channel in run.state.channels.items():
+        run.growth.note(name, channel.value)
     last = run.last = chain[-1]
     run.before = last.parent
     run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id

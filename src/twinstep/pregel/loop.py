@@ -106,7 +106,7 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
         yield from commit_stop(run, tasks, "interrupted")
         tell_questions(run, tasks, questions)
         return Outcome(None, questions, breakpoint=not questions)
-    run.state.apply([task.writes or () for task in tasks], [name for task in tasks for name in task.node.consumes])
+    apply(run, tasks)
     yield from commit_state(run, "loop", tasks, status="running" if run.state.updated else "done")
     if tasks[0].solo:
         tasks[0].emit_outcome()
@@ -114,6 +114,20 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
         tell_values(run)
     tell_checkpoint(run, "loop")
     return None
+
+
+def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
+    """Apply what the tasks wrote; when that fails and the state is not stored yet, it stays as it was."""
+    writes = [task.writes or () for task in tasks]
+    consumed = [name for task in tasks for name in task.node.consumes]
+    before = run.state.spare(writes, consumed) if run.durability == "exit" else None
+    try:
+        run.state.apply(writes, consumed)
+    except BaseException:
+        run.state = before or run.state
+        raise
+    if run.parent is None:
+        run.root.answers.clear()
 
 
 def check_limits(run: Run, tasks: Sequence[NodeTask]) -> None:
@@ -171,7 +185,7 @@ def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[
     status: Status = "failed"
     if is_invalid_resume(error):
         question = "".join(error.__notes__).rpartition("Question: ")[2][:32]
-        run.root.answers.pop(question, None)
+        run.root.answers.pop(run.root.positions.get(question, ()), None)
         run.forget.append(ANSWER + question)
         status = "interrupted"
     if tasks and all(task.writes is not None for task in tasks):

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any
 
+from twinstep.pregel.run import Root
+
 
 class Portal:
     """The private event loops of the process: one, and one more for every level of synchronous calls inside it."""
@@ -38,14 +40,18 @@ PORTAL = Portal()
 os.register_at_fork(after_in_child=PORTAL.reset)
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, Any], preferred: asyncio.AbstractEventLoop | None) -> Future[Any]:
-    """Start a coroutine, in the context of the caller, on the preferred loop (None: the private one).
+def run_coroutine(coroutine: Coroutine[Any, Any, Any], root: Root) -> Future[Any]:
+    """Start a coroutine of a run, in the context of the caller, on the run's loop, if it has one, or a private one.
 
-    The private loop is also used when the caller itself runs on the preferred one and would wait for itself.
+    A private loop is also used when the caller itself runs on the run's loop and would wait for itself.
     """
-    loop = preferred
+    loop = root.loop
     if loop is None or loop is asyncio._get_running_loop() or not loop.is_running():
         loop = PORTAL.loop()
+    if root.limit and root.gate is None:
+        from twinstep.pregel.drive_async import Gate
+
+        root.gate = Gate(root.limit, loop)
     outcome: Future[Any] = Future()
 
     def start() -> None:

@@ -14,7 +14,7 @@ from twinstep.errors import (
     did_you_mean,
 )
 from twinstep.ids import question_id
-from twinstep.pregel.run import Answer, Run
+from twinstep.pregel.run import Position, Run
 from twinstep.scope import Scope
 from twinstep.types import NOTHING, Interrupt
 
@@ -25,10 +25,10 @@ class Asker(Protocol):
     run: Run
     name: str
     path: tuple[Any, ...]
-    asked: set[str] | None
+    asked: set[Position] | None
 
     @property
-    def id(self) -> str: ...
+    def position(self) -> Position: ...
     def occurrence(self, key: Any) -> int: ...
 
 
@@ -47,15 +47,16 @@ def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any
             "compile(checkpointer=...) or entrypoint(checkpointer=...), e.g. InMemorySaver()."
         )
     identity = ("key", key) if key is not None else ("at", site, saver.serde.digest(value).hex())
-    id = question_id((*task.path, *identity, task.occurrence(("?", *identity))))
+    position = (*task.position, (*identity, task.occurrence(("?", *identity))))
+    id = question_id((*task.path, position[-1]))
     if task.asked is None:
         task.asked = set()
-    if id not in root.answers:
-        id = _other_question(task, id, value)
-    if id in root.answers:
-        task.asked.add(id)
-        return _checked(root.answers[id].value, schema, id)
-    root.origins[id] = task.id
+    if position not in root.answers:
+        position = _other_question(task, position, value)
+    root.positions[id] = position
+    if position in root.answers:
+        task.asked.add(position)
+        return _checked(root.answers[position], schema, id)
     raise GraphInterrupt((Interrupt(value, id, response_schema=_json_schema(schema)),))
 
 
@@ -64,20 +65,20 @@ def _nearest_saver(task: Asker | Scope) -> Any:
     return None if parent is None else parent.run.saver or _nearest_saver(parent)
 
 
-def _other_question(task: Asker, id: str, value: Any) -> str:
+def _other_question(task: Asker, position: Position, value: Any) -> Position:
     """Decide what to do when a new question comes before one that was answered is asked again."""
-    answers = task.run.root.answers
-    unasked = [known for known, answer in answers.items() if answer.task == task.id and known not in (task.asked or ())]
+    own, asked = task.position, task.asked or ()
+    unasked = [known for known in task.run.root.answers if known[:-1] == own and known not in asked]
     if not unasked or task.run.mismatch == "rerun":
-        return id
+        return position
     if task.run.mismatch == "accept":
         return unasked[0]
     raise NonDeterminismError(
-        f"'{task.name}' now asks {value!r}, but question '{unasked[0]}' was asked and answered before it and did not "
-        "come again. Ask the same questions in the same order at every resume: give the question a key=, or put what "
-        "it depends on into a task.",
+        f"'{task.name}' now asks {value!r}, but a question that was answered before it ({unasked[0][-1]}) did not come "
+        "again. Ask the same questions in the same order at every resume: give the question a key=, or put what it "
+        "depends on into a task.",
         name=task.name,
-        recorded=unasked[0],
+        recorded=unasked[0][-1],
         actual=value,
     )
 
@@ -102,24 +103,27 @@ def _checked(answer: Any, schema: Any, id: str) -> Any:
         raise
 
 
-def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, str]]) -> dict[str, Answer]:
+def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, Position]]) -> dict[str, tuple[Position, Any]]:
     """Give each answer to its question.
 
     Args:
         resume: one answer for the only question, or answers by question id.
-        pending: the open questions, each with the id of the task that asks.
+        pending: the open questions, each with its position.
+
+    Returns:
+        For the id of each answered question its position and the answer.
 
     Raises:
         UnknownInterruptError: an answer fits no question, or there are several questions and no ids.
     """
     if resume is NOTHING:
         return {}
-    origins = {question.id: task for question, task in pending}
-    ids = list(origins)
+    positions = {question.id: position for question, position in pending}
+    ids = list(positions)
     if isinstance(resume, Mapping) and (not resume or all(_looks_like_id(key) for key in resume)):
         if not resume:
             raise UnknownInterruptError("Command(resume={}) holds no answer.", reason="empty_map", pending_ids=ids)
-        unknown = [key for key in resume if key not in origins]
+        unknown = [key for key in resume if key not in positions]
         if unknown:
             raise UnknownInterruptError(
                 f"No question with id {', '.join(unknown)} is waiting (waiting: {', '.join(ids) or 'none'})."
@@ -128,7 +132,7 @@ def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, str]]) -> dict
                 interrupt_ids=unknown,
                 pending_ids=ids,
             )
-        return {id: Answer(origins[id], answer) for id, answer in resume.items()}
+        return {id: (positions[id], answer) for id, answer in resume.items()}
     if not ids:
         raise UnknownInterruptError(
             "Command(resume=...) has nothing to answer: no question is waiting on this thread. Look at "
@@ -142,7 +146,7 @@ def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, str]]) -> dict
             reason="ambiguous",
             pending_ids=ids,
         )
-    return {ids[0]: Answer(origins[ids[0]], resume)}
+    return {ids[0]: (positions[ids[0]], resume)}
 
 
 def _looks_like_id(key: Any) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from twinstep.checkpoint.format import Checkpoint, Record, decode_info, encode_info
+from twinstep.checkpoint.format import Checkpoint, Record, decode_info, decode_record, encode_info
 from twinstep.checkpoint.rows import Loaded
 from twinstep.errors import (
     CheckpointNotFoundError,
@@ -14,11 +14,12 @@ from twinstep.errors import (
     NoCheckpointerError,
     NonDeterminismError,
 )
+from twinstep.ids import new_id
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import QUESTIONS, record_row
-from twinstep.pregel.journal import claim_thread, commit_state, read_state
+from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
 from twinstep.pregel.questions import match_answers
-from twinstep.pregel.run import Answer, Run
+from twinstep.pregel.run import Position, Run
 from twinstep.pregel.state import State
 from twinstep.stream.events import Write
 from twinstep.types import NOTHING, Command, Interrupt
@@ -59,7 +60,7 @@ def open_run(run: Run, input: Any, checkpoint_id: str | None) -> Program[Opened]
     if run.parent is not None:
         return (yield from _open_nested(run, loaded, input))
     if last is None or (input is not None and not isinstance(input, Command)):
-        return (yield from _begin(run, input))
+        return (yield from _begin(run, input, loaded if last is not None else None))
     return (yield from _continue(run, loaded, last, input))
 
 
@@ -73,13 +74,16 @@ def _open_unsaved(run: Run, input: Any) -> Program[Opened]:
     return (yield from _begin(run, input))
 
 
-def _begin(run: Run, input: Any) -> Program[Opened]:
+def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened]:
     """Start a run with an input (or with a command's update) on the state as it is."""
     if input is None:
         raise EmptyInputError(
             f"'{run.spec.name}' received no input and there is nothing to continue"
             + (f" in {run.place}." if run.saver is not None else ": it has no checkpointer.")
         )
+    if loaded is not None and loaded.head is not None:
+        _adopt(run, loaded)  # what a command has written stays, also when the run it was for is given up
+        run.records, run.root.answers = {}, {}
     run.state.drop_pending()
     if isinstance(input, Command):
         match_answers(input.resume, ())
@@ -101,31 +105,50 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     head = loaded.head
     assert head is not None
     if last.id != head.checkpoint:
-        return (yield from _fork(run, command))
+        return (yield from _fork(run, loaded, command))
     run.root.id = head.run
-    records = _adopt(run, loaded)
-    questions = pending_questions(records.values(), run.root.answers)
-    if command is None and not run.state.updated:
-        return Opened.FINISHED
-    if command is not None:
-        answers = match_answers(command.resume, questions)
-        writes = _command_writes(run, command)
-        if not answers and not writes and not run.state.updated:
-            return Opened.FINISHED
-        _note(run, answers, writes, records)
-        run.state.add(writes)
+    questions = pending_questions(_adopt(run, loaded).values(), run.root.answers)
+    answers = match_answers(command.resume, questions) if command is not None else {}
+    writes = _command_writes(run, command) if command is not None else []
+    if not run.state.updated:
+        return (yield from _after_end(run, writes)) if writes else Opened.FINISHED
+    _note(run, answers, writes)
     yield from claim_thread(run, "running")
     return Opened.RESUMED
 
 
-def _note(run: Run, answers: dict[str, Answer], writes: list[Write], records: dict[str, Record]) -> None:
-    """Prepare the records of a command, which are stored with the claim on the thread."""
-    run.root.answers.update(answers)
-    for id, answer in answers.items():
-        run.unsaved.append(record_row(run, ANSWER + id, Record("answer", id, b"", tuple(answer))))
+def _after_end(run: Run, writes: list[Write]) -> Program[Opened]:
+    """Write to a thread on which nothing is due; that may start its nodes again."""
+    run.root.id = new_id()
+    run.state.apply((writes,))
+    run.step += 1
+    yield from commit_state(run, "update", status="running" if run.state.updated else "done", claim=True)
+    return Opened.RESUMED if run.state.updated else Opened.FINISHED
+
+
+def _fork(run: Run, loaded: Loaded, command: Command[Any] | None) -> Program[Opened]:
+    """Start another run from an older checkpoint; its tasks run again, its questions may be answered anew."""
+    assert run.saver is not None
+    records = [decode_record(run.saver.serde, run.place, row) for row in loaded.records]
+    answers = match_answers(command.resume, pending_questions(records, {})) if command is not None else {}
+    run.step += 1
+    yield from commit_state(run, "fork", status="running", claim=True)
+    if command is not None:
+        _note(run, answers, _command_writes(run, command))
+        yield from keep_unsaved(run)
+    return Opened.RESUMED
+
+
+def _note(run: Run, answers: dict[str, tuple[Position, Any]], writes: list[Write]) -> None:
+    """Take over what a command says, and prepare its record."""
+    for id, (position, value) in answers.items():
+        run.root.answers[position] = value
+        run.unsaved.append(record_row(run, ANSWER + id, Record("answer", id, b"", (position, value))))
     if writes:
-        earlier = records[COMMAND].value if COMMAND in records else []
-        run.unsaved.append(record_row(run, COMMAND, Record("command", COMMAND, b"", [*earlier, *writes])))
+        earlier = run.recall(COMMAND)
+        run.state.add(writes)
+        every = [*(earlier.value if earlier is not None else ()), *writes]
+        run.unsaved.append(record_row(run, COMMAND, Record("command", COMMAND, b"", every)))
 
 
 def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
@@ -139,31 +162,22 @@ def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
         assert record is not None
         control[id] = record
         if record.kind == "answer":
-            run.root.answers[record.name] = Answer(*record.value)
+            position, value = record.value
+            run.root.answers[position] = value
         elif record.kind == "command":
             run.state.add([tuple(write) for write in record.value])
     return control
 
 
-def pending_questions(records: Iterable[Record], answers: dict[str, Answer]) -> list[tuple[Interrupt, str]]:
-    """Return the questions among records that have no answer, each with the id of the task that asks."""
-    found: dict[str, tuple[Interrupt, str]] = {}
+def pending_questions(records: Iterable[Record], answers: Mapping[Position, Any]) -> list[tuple[Interrupt, Position]]:
+    """Return the questions among records that have no answer, each with its position."""
+    found: dict[str, tuple[Interrupt, Position]] = {}
     for record in records:
         if record.kind == "questions":
-            for question, task in record.value:
-                if question.id not in answers:
-                    found[question.id] = (question, task)
+            for question, position in record.value:
+                if position not in answers:
+                    found[question.id] = (question, position)
     return list(found.values())
-
-
-def _fork(run: Run, command: Command[Any] | None) -> Program[Opened]:
-    """Start another run from an older checkpoint; its tasks run again."""
-    if command is not None:
-        match_answers(command.resume, ())
-        run.state.add(_command_writes(run, command))
-    run.step += 1
-    yield from commit_state(run, "fork", status="running", claim=True)
-    return Opened.RESUMED
 
 
 def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:

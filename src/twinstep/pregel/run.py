@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.format import Checkpoint, Place, Record, decode_record
 from twinstep.checkpoint.rows import RecordRow
 from twinstep.constants import DEFAULT_THREADS, NS_SEP, PREVIOUS
 from twinstep.ids import new_id
+from twinstep.pregel.growth import Growth
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.pregel.state import State
 from twinstep.runtime import RunControl
@@ -22,11 +23,8 @@ if TYPE_CHECKING:
     from twinstep.pregel.workers import Slots
 
 
-class Answer(NamedTuple):
-    """An answer to a question, with the id of the task that asked."""
-
-    task: str
-    value: Any
+Position = tuple[Any, ...]
+"""Where a question is asked: the same at every resume, and in a fork."""
 
 
 class Root:
@@ -35,20 +33,20 @@ class Root:
     Attributes:
         id: the run's id; a resumed run keeps it.
         epoch: the thread's epoch as of our claim.
-        answers: by question id.
-        origins: question id -> id of the task that asks it.
+        answers: those given in the open superstep, by the position of the question.
+        positions: where the questions of this process were asked, by id.
         loop: the event loop of the asynchronous driver, for code that is reached through threads.
         gate: limits how many coroutines work at once; set by the asynchronous driver when there is a limit.
         slots: limits how many tasks work at once; made by the first driver that needs it.
     """
 
-    __slots__ = ("answers", "epoch", "gate", "id", "limit", "loop", "origins", "slots", "thread_id")
+    __slots__ = ("answers", "epoch", "gate", "id", "limit", "loop", "positions", "slots", "thread_id")
 
     def __init__(self, id: str, thread_id: str | None, limit: int | None) -> None:
         self.id, self.thread_id = id, thread_id
         self.epoch = 0
-        self.answers: dict[str, Answer] = {}
-        self.origins: dict[str, str] = {}
+        self.answers: dict[Position, Any] = {}
+        self.positions: dict[str, Position] = {}
         self.loop: Any = None
         self.limit = limit
         self.slots: Slots | None = None
@@ -73,6 +71,8 @@ class Run:
         state: the channels, once opened.
         step: number of the superstep that runs or ran last.
         checkpoint_id: the checkpoint that superstep started from.
+        row_step: number of the last superstep that is applied.
+        growth: how the lists of the state were last stored.
         before: the checkpoint before the one of `checkpoint_id`.
         last: the checkpoint the state was read from.
         parent_checkpoint: the last checkpoint of the lineage that is stored.
@@ -88,9 +88,9 @@ class Run:
 
     __slots__ = (
         "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures",
-        "forget", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "memory",
-        "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "saver", "show",
-        "spec", "state", "step", "stop_step", "store", "unsaved", "weight",
+        "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "memory",
+        "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_step", "saver",
+        "show", "spec", "state", "step", "stop_step", "store", "unsaved", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +130,8 @@ class Run:
         self.checkpoint_id: str | None = None
         self.head: str | None = None
         self.parent_checkpoint: str | None = None
+        self.growth = Growth(self.serde)
+        self.row_step = self.step
         self.before: str | None = None
         self.last: Checkpoint | None = None
         self.base: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 from twinstep.channels import MISSING, BaseChannel
@@ -97,6 +98,16 @@ class State:
                 self.armed.add(name)
         if not self.updated:
             self.finish()
+
+    def spare(self, writes: Iterable[Sequence[Write]], consumed: Iterable[str]) -> State:
+        """Return a copy that `apply` with these arguments will leave alone."""
+        touched = {*consumed, *self.armed, *self.spec.late, *(name for task in writes for name, _ in task)}
+        copies = {name: self.channels[name].copy() for name in touched if name in self.channels}
+        new = copy(self)
+        new.channels = {**self.channels, **copies}
+        new.view, new.armed, new.dirty = dict(self.view), set(self.armed), set(self.dirty)
+        new.updated = list(self.updated)
+        return new
 
     def add(self, writes: Sequence[Write]) -> None:
         """Apply writes on top of what is due: nothing that waits for the next superstep is lost."""

@@ -82,7 +82,7 @@ class Task:
         self.attempt = 0
         self.first = self.began = self.seen = 0.0
         self.calls: dict[Any, int] | None = None
-        self.asked: set[str] | None = None
+        self.asked: set[Path] | None = None
         self.pending: list[Any] | None = None
         self.failure: NodeError | None = None
         self.fenced = self.gated = False
@@ -94,6 +94,13 @@ class Task:
         if self._id is None:
             self._id = path_id(self.path)
         return self._id
+
+    @property
+    def position(self) -> Path:
+        """The path without what tells one run of the same step from another: ids, and the number of a root's step."""
+        run, (_, ns, step, *rest) = self.run, self.path
+        names = tuple(level.partition(NS_END)[0] for level in ns.split(NS_SEP)) if ns else ()
+        return (names, step if run.ns else None, *rest)
 
     def begin(self) -> None:
         """Start an attempt: everything is counted anew, so that the same calls find the same records."""
@@ -289,6 +296,18 @@ class NodeTask(Task):
         """The writes that a consumer sees: those of state keys."""
         shared = self.run.spec.shared
         return [write for write in self.writes or () if write[0] in shared]
+
+    @property
+    def stored(self) -> list[Write]:
+        """The writes that a checkpoint holds: what consumers see, without what is never stored."""
+        channels = self.run.spec.channels
+        return [write for write in self.visible if channels[write[0]].saved]
+
+    @property
+    def storable(self) -> bool:
+        """Whether the outcome can be put on record; one that holds what is never stored has to be made again."""
+        channels = self.run.spec.channels
+        return all(channels[name].saved for name, _ in self.writes or ())
 
     def emit_started(self) -> None:
         if not self.node.hidden:

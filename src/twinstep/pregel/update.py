@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twinstep.checkpoint.format import Checkpoint, Source, decode_checkpoint, decode_record
+from twinstep.checkpoint.format import Checkpoint, Record, Source, decode_checkpoint, decode_record
 from twinstep.checkpoint.rows import Loaded, Status
 from twinstep.constants import COPY, END, INPUT, START
 from twinstep.errors import CheckpointNotFoundError, InvalidUpdateError, did_you_mean
 from twinstep.pregel.effects import Program, load
-from twinstep.pregel.execute import route
-from twinstep.pregel.journal import commit_state, read_state
+from twinstep.pregel.execute import QUESTIONS, record_row, route
+from twinstep.pregel.journal import commit_state, keep_unsaved, read_state
 from twinstep.pregel.run import Run
 from twinstep.pregel.snapshot import config_of, due_tasks
 from twinstep.pregel.task import NodeTask
@@ -44,9 +44,11 @@ def update_state(
         if run.ns and loaded.head is not None:
             run.root.id = loaded.head.run  # a nested run stays the one its caller is going to resume
         writers = last_writers(run, loaded)
+        asked = open_questions(run, loaded)
         for updates in supersteps:
             writers = yield from _superstep(run, updates, writers, done)
             done = []
+        yield from carry_questions(run, asked)
         return config_of(run, run.checkpoint_id)
     finally:
         run.saver.leave(run.place.thread_id, run.id)
@@ -77,6 +79,26 @@ def finished(run: Run, loaded: Loaded) -> list[NodeTask]:
             task.writes, task.solo = [tuple(write) for write in record.value], True
             tasks.append(task)
     return tasks
+
+
+def open_questions(run: Run, loaded: Loaded) -> dict[tuple[Any, ...], Record]:
+    """Return what the due tasks of a checkpoint have asked, by their place in the superstep."""
+    assert run.saver is not None
+    rows = {row.id: row for row in loaded.records}
+    tasks = due_tasks(run, run.step + 1, rows[next(iter(rows))].run) if rows else []
+    return {
+        path: decode_record(run.saver.serde, run.place, rows[QUESTIONS + id])
+        for id, _, path in tasks
+        if QUESTIONS + id in rows
+    }
+
+
+def carry_questions(run: Run, asked: dict[tuple[Any, ...], Record]) -> Program[None]:
+    """Keep the questions of tasks that are still due after an update, so that they can still be answered."""
+    for id, _, path in due_tasks(run, run.step + 1, run.id):
+        if path in asked:
+            run.unsaved.append(record_row(run, QUESTIONS + id, asked[path]))
+    yield from keep_unsaved(run)
 
 
 def _superstep(

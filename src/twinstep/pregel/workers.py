@@ -9,12 +9,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from twinstep.scope import Scope
 
-if TYPE_CHECKING:
-    from twinstep.pregel.task import Task
+
+class Holder(Protocol):
+    """A task, as far as its slot is concerned."""
+
+    holds: bool | None
+    gated: bool
+
+    @property
+    def run(self) -> Any: ...
 
 
 class Job(ABC):
@@ -145,7 +152,7 @@ class Slots:
             return None
 
 
-def lend(task: Task) -> None:
+def lend(task: Holder) -> None:
     """Let the tasks that a task starts use its slot, and its place at the gate of the event loop."""
     root = task.run.root
     if task.holds:
@@ -157,7 +164,7 @@ def lend(task: Task) -> None:
 
 
 @contextmanager
-def in_slot(task: Task) -> Iterator[None]:
+def in_slot(task: Holder) -> Iterator[None]:
     """Run a task's code in a slot that was taken for it; afterwards the slot is there again."""
     task.holds = True
     try:
