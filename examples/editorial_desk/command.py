@@ -17,6 +17,7 @@ from twinstep.func import entrypoint
 from twinstep.types import Command, StateSnapshot
 
 DONE, FAILED, BAD_INPUT, WAITING, STOPPED = 0, 1, 2, 3, 130
+WORKERS = 4  # analyses in flight: what a killed process may have to do again
 ROOT = Path(__file__).resolve().parents[2]
 EXITS = "exit status: 0 done, 1 failed (the same command goes on), 2 bad input, 3 waiting for a verdict, 130 stopped"
 
@@ -70,7 +71,7 @@ def serve(args: argparse.Namespace) -> int:
         if args.fresh:
             saver.delete_thread(args.thread)
         desk = entrypoint(checkpointer=saver, context_schema=Bench)(edit)
-        config: Any = {"configurable": {"thread_id": args.thread}}
+        config: Any = {"configurable": {"thread_id": args.thread}, "max_concurrency": WORKERS}
         bench = Bench(args.out.resolve(), args.log)
         snapshot = desk.get_state(config)
         verdicts = iter([args.verdict] if snapshot.interrupts and args.verdict else [])

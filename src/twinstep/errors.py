@@ -226,6 +226,6 @@ class GraphDrained(GraphBubbleUp):
         self.reason = reason
 
 
-def is_invalid_resume(exc: BaseException) -> bool:
+def is_invalid_resume(exc: BaseException | None) -> bool:
     """Tell whether an error means that an answer did not fit its question's `response_schema`."""
     return any(note.startswith(INVALID_ANSWER) for note in getattr(exc, "__notes__", ()))

@@ -6,8 +6,6 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from twinstep.channels import (
     MISSING,
@@ -323,56 +321,3 @@ def test_a_write_hides_a_last_value_after_finish_again() -> None:
     assert not channel.is_available()
     channel.finish()
     assert channel.get() == 2
-
-
-# ---------------------------------------------------------------------- what the journal is told of growing lists
-
-Step = st.one_of(
-    st.tuples(st.just("grow"), st.lists(st.integers(), max_size=4)),
-    st.tuples(st.just("replace"), st.lists(st.integers(), max_size=4)),
-    st.tuples(st.just("drop"), st.integers(0, 5)),
-    st.tuples(st.just("edit"), st.integers(0, 5)),
-)
-
-
-def reduced(value: list[Any], step: tuple[str, Any]) -> list[Any]:
-    """Change a list in one of the ways reducers do."""
-    what, how = step
-    if what == "grow":
-        return [*value, *how]
-    if what == "drop":
-        return value[:how] + value[how + 1 :]
-    return [("edited", item) if i == how else item for i, item in enumerate(value)]
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["one life", "reloaded each step"])
-@given(steps=st.lists(Step, max_size=12))
-@settings(max_examples=60, deadline=None)
-def test_deltas_rebuild_the_list_whatever_the_reducer_did(steps: list[Any], again: bool) -> None:
-    channel: BaseChannel[Any, Any] = BinaryOperatorAggregate(list, reduced)
-    channel = channel.from_checkpoint(MISSING)
-    stored: list[Any] = []
-    for step in steps:
-        channel.update([Overwrite(step[1]) if step[0] == "replace" else step])
-        delta = channel.delta()
-        stored = list(channel.get()) if delta is None else [*stored[: delta[0]], *delta[1]]
-        assert stored == channel.get()
-        if again:
-            channel = channel.from_checkpoint(list(stored))
-
-
-def test_a_list_that_only_grows_tells_only_what_was_added() -> None:
-    channel = BinaryOperatorAggregate(list, operator.add).from_checkpoint([1, 2])
-    channel.update([[3], [4]])
-    assert channel.delta() == (2, [3, 4])
-    channel.update([[5]])
-    assert channel.delta() == (4, [5])
-    channel.update([Overwrite([6])])
-    assert channel.delta() is None
-
-
-def test_what_user_code_did_to_the_list_in_place_is_told_too() -> None:
-    channel = BinaryOperatorAggregate(list, operator.add).from_checkpoint([1])
-    channel.get().append(2)
-    channel.update([[3]])
-    assert channel.delta() == (1, [2, 3])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from editorial_desk.command import WORKERS
 from twinstep.testing import Failure, OpenAIStub, Reply
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +150,7 @@ def test_killed_while_reading_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert status == 0
     assert "Going on with the unfinished run" in after
     again = desk.work() - before
+    assert sum(count - 1 for count in desk.work().values()) <= WORKERS
     assert not {f"analysed {name}" for name in finished} & set(again)
     assert set(desk.work()) == {*(f"analysed {number:02}.md" for number in range(24)), "filed report.md"}
     assert desk.work()["filed report.md"] == 1
@@ -202,7 +204,7 @@ def test_a_lasting_failure_is_told_and_the_run_goes_on_later(desk: Desk, trouble
 
 
 def test_killed_while_the_model_revises_it_keeps_the_draft(desk: Desk) -> None:
-    slow = iter([Reply(POINTS), Reply(POINTS, delay=0.2)])
+    slow = iter([Reply(POINTS), Reply(POINTS, delay=0.1)])
     with OpenAIStub(lambda body: next(slow, POINTS)) as stub:
         shown = desk.kill_after(desk.start("--yes", **with_model(stub)), r"^- ", times=3)
         assert sum(1 for line in shown if line.startswith("  draft: ")) == 1

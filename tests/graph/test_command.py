@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from tests.conftest import Lane
-from tests.graph.kit import S, build, letters, one, row, says, side_by_side
+from tests.graph.kit import build, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import InvalidUpdateError, NodeTimeoutError
@@ -275,4 +275,3 @@ def test_interrupting_packets_keep_the_results_of_their_siblings(lane: Lane, thr
 def test_the_state_class_can_be_the_update_of_a_command(lane: Lane) -> None:
     assert lane.invoke(one(lambda s: Command(update=Model(a=9, out=["u"])), Model), {"a": 1}) == {"a": 9, "out": ["u"]}
     assert lane.invoke(one(lambda s: Command(update=7), int), 1) == 7
-    assert S.__annotations__.keys() == {"x", "log"}

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import operator
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired, Required, TypedDict
 
 import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import Lane
 from tests.graph.kit import S, build, one, row, says, side_by_side
 from twinstep.channels import EphemeralValue, Topic, UntrackedValue
 from twinstep.checkpoint.base import BaseCheckpointSaver
+from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import EmptyInputError, GraphValidationError, InvalidUpdateError
 from twinstep.graph import END, START, StateGraph
 from twinstep.managed import IsLastStep, RemainingSteps
@@ -407,17 +411,45 @@ def test_w44_a_sibling_does_not_see_it(lane: Lane) -> None:
         assert lane.invoke(graph, {"log": ["in"]}) == {"log": ["in"], "seen": ["in"]}
 
 
-def test_a_reducer_that_changes_an_item_in_place_is_stored_as_it_is_seen(
-    saver: BaseCheckpointSaver, thread: dict[str, Any]
-) -> None:
-    def bump(items: list[Any], by: int) -> list[Any]:
-        items = items or [{"n": 0}]
-        items[0]["n"] += by
-        return items
+# ---------------------------------------------------------------------- what is stored is what was seen
 
-    State = TypedDict("State", {"items": Annotated[list[Any], bump]})  # type: ignore[misc]  # noqa: UP013
-    add: Callable[[Any], Any] = lambda s: {"items": 5}  # noqa: E731
-    graph = row({"a": add, "b": add}, State).compile(saver)
-    assert graph.invoke({"items": 1}, thread) == {"items": [{"n": 11}]}
-    assert graph.get_state(thread).values == {"items": [{"n": 11}]}
-    assert [h.values["items"] for h in graph.get_state_history(thread)][:2] == [[{"n": 11}], [{"n": 6}]]
+Change = st.one_of(
+    st.tuples(st.just("grow"), st.lists(st.integers(0, 3), max_size=20)),
+    st.tuples(st.sampled_from(["drop", "bump", "bump in place", "grow in place", "start over"]), st.integers(0, 5)),
+)
+
+
+def changed(items: list[dict[str, int]], change: tuple[str, Any]) -> list[dict[str, int]]:
+    """Change a list in one of the ways reducers do, tidy ones and others."""
+    what, how = change
+    if what == "grow":
+        return [*items, *({"n": n} for n in how)]
+    if what == "drop":
+        return items[:how] + items[how + 1 :]
+    if what == "bump":
+        return [{"n": item["n"] + (i == how)} for i, item in enumerate(items)]
+    if what == "bump in place":
+        for item in items[how:]:
+            item["n"] += 1
+    elif what == "grow in place":
+        items.append({"n": how})
+    else:
+        items = [{"n": how}]
+    return items
+
+
+class Changing(TypedDict):
+    items: Annotated[list[Any], changed]
+
+
+@given(changes=st.lists(Change, min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_what_is_stored_is_what_was_seen_whatever_the_reducer_does(changes: list[Any]) -> None:
+    graph = one(lambda s: {"items": ("grow", [9])}, Changing).builder.compile(InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    seen = []
+    for change in changes:
+        seen.append(deepcopy(graph.invoke({"items": change}, thread)))
+        assert graph.get_state(thread).values == seen[-1]
+    ends = [h.values for h in graph.get_state_history(thread) if not h.next]
+    assert ends[::-1] == seen

@@ -195,11 +195,12 @@ def test_a_new_input_after_a_failure_starts_over(lane: Lane, thread: dict[str, A
 
 
 def test_the_first_of_several_failures_is_raised_and_keeps_the_others(lane: Lane) -> None:
-    barrier = threading.Barrier(2, timeout=5)
+    both = asyncio.Barrier(2)
 
     def fail(error: Exception) -> Callable[..., Any]:
-        def node(state: Any) -> None:
-            barrier.wait()
+        async def node(state: Any) -> None:
+            async with asyncio.timeout(5):
+                await both.wait()
             raise error
 
         return node

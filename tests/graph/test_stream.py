@@ -8,7 +8,7 @@ import pydantic
 import pytest
 
 from tests.conftest import Lane
-from tests.graph.kit import build, letters, one, row, says, side_by_side
+from tests.graph.kit import build, consume, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_stream_writer
@@ -52,7 +52,6 @@ def labelled(mode: str, chunks: list[Any]) -> list[Any]:
         ({"stream_mode": "custom"}, []),
         ({"stream_mode": "messages"}, []),
         ({"stream_mode": ["updates"]}, labelled("updates", UPDATES)),
-        ({"stream_mode": []}, []),
         ({"subgraphs": True}, [((), chunk) for chunk in UPDATES]),
         ({"stream_mode": ["values"], "subgraphs": True}, [((), "values", chunk) for chunk in VALUES]),
         ({"version": "v2"}, [{"type": "updates", "ns": (), "data": chunk} for chunk in UPDATES]),
@@ -237,23 +236,9 @@ def test_a_failed_node_ends_with_its_error(mode: str, others: str, lane: Lane, c
         raise ValueError("boom")
 
     graph = side_by_side({**letters(others), "n": colour(boom)}).compile()
-    chunks = []
-
-    def consume() -> None:
-        if lane.is_async:
-            import asyncio
-
-            async def main() -> None:
-                async for chunk in graph.astream({}, stream_mode=mode):
-                    chunks.append(chunk)
-
-            asyncio.run(main())
-        else:
-            for chunk in graph.stream({}, stream_mode=mode):
-                chunks.append(chunk)
-
+    chunks: list[Any] = []
     with pytest.raises(ValueError, match="boom"):
-        consume()
+        consume(lane, chunks.append, graph, {}, stream_mode=mode)
     tasks = [chunk["payload"] if mode == "debug" else chunk for chunk in chunks]
     (end,) = [task for task in tasks if task["name"] == "n" and "result" in task]
     assert (type(end["error"]), end["result"], end["interrupts"]) == (ValueError, {}, [])

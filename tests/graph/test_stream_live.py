@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lane
-from tests.graph.kit import build, letters, row, says, side_by_side
+from tests.graph.kit import build, consume, letters, row, says, side_by_side
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.func import task
 from twinstep.graph import START
@@ -36,16 +36,7 @@ class Consumer:
             self.gate.set()
 
     def read(self, lane: Lane, graph: Any, *args: Any, **options: Any) -> list[Any]:
-        if lane.is_async:
-
-            async def main() -> None:
-                async for chunk in graph.astream(*args, **options):
-                    self.take(chunk)
-
-            asyncio.run(main())
-        else:
-            for chunk in graph.stream(*args, **options):
-                self.take(chunk)
+        consume(lane, self.take, graph, *args, **options)
         return self.chunks
 
     def waits(self, *said: Any) -> Node:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from tests.conftest import Lane
-from tests.graph.kit import S, build, letters, one, row, says, side_by_side
+from tests.graph.kit import build, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import InvalidUpdateError
@@ -129,7 +129,7 @@ def test_a_nested_graph_sees_the_options_of_its_caller(how: str, lane: Lane, thr
 # ---------------------------------------------------------------------- commands to the parent
 
 
-def handing_over(command: Command, *, extra: Any = None) -> Any:
+def handing_over(command: Command) -> Any:
     """Return a graph whose first node hands over to the graph around it; its second node never runs."""
     return row({"h": lambda s: command, **letters("n")}).compile()
 
@@ -201,18 +201,24 @@ def test_a_command_to_the_parent_is_on_record(saver: BaseCheckpointSaver, lane: 
 # ---------------------------------------------------------------------- checkpointer = None, True, False, own
 
 
+def noting(ran: list[str], word: str) -> Callable[..., Any]:
+    """Return a node that appends a word to the log, and to a list that shows how often it ran."""
+
+    def node(state: Any) -> dict[str, Any]:
+        ran.append(word)
+        return {"log": [word]}
+
+    return node
+
+
 def asking(ran: list[str]) -> StateGraph[Any, Any, Any, Any]:
     """Return the builder of first -> ask, which notes what ran."""
-
-    def first(state: Any) -> dict[str, Any]:
-        ran.append("first")
-        return {"log": ["f"]}
 
     def ask(state: Any) -> dict[str, Any]:
         ran.append("ask")
         return {"log": [interrupt("q")]}
 
-    return row({"first": first, "ask": ask})
+    return row({"first": noting(ran, "first"), "ask": ask})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -227,7 +233,7 @@ def test_a_question_of_a_nested_graph_stops_the_run_and_is_answered_through_it(
     out = lane.invoke(graph, {}, thread)
     assert (out["log"], [i.value for i in out["__interrupt__"]]) == (["a"], ["q"])
     assert lane.state(graph, thread).next == ("sub",)
-    assert lane.invoke(graph, Command(resume="yes"), thread)["log"] == ["a", "f", "yes", "z"]
+    assert lane.invoke(graph, Command(resume="yes"), thread)["log"] == ["a", "first", "yes", "z"]
     # what keeps nothing starts from its beginning; what keeps checkpoints goes on where it stopped
     assert ran == (["first", "ask", "first", "ask"] if mode is False else ["first", "ask", "ask"])
 
@@ -304,10 +310,9 @@ def test_finished_nested_graphs_are_not_run_again_when_a_sibling_asks(
     saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
 ) -> None:
     ran: list[str] = []
-    done = one(lambda s: ran.append("done") or {"log": ["d"]})
-    graph = side_by_side({"a": asking(ran).compile(), "d": done}).compile(saver)
+    graph = side_by_side({"a": asking(ran).compile(), "d": one(noting(ran, "done"))}).compile(saver)
     lane.invoke(graph, {}, thread)
-    assert lane.invoke(graph, Command(resume="yes"), thread)["log"] == ["f", "yes", "d"]
+    assert lane.invoke(graph, Command(resume="yes"), thread)["log"] == ["first", "yes", "done"]
     assert sorted(ran) == ["ask", "ask", "done", "first"]
 
 
@@ -336,13 +341,11 @@ def test_a_failing_nested_graph_goes_on_where_it_failed(
             raise ValueError("boom")
         return {"log": ["ok"]}
 
-    inner = row({"first": lambda s: ran.append("first") or {"log": ["f"]}, "fail": fail_once}).compile(
-        checkpointer=mode
-    )
+    inner = row({"first": noting(ran, "first"), "fail": fail_once}).compile(checkpointer=mode)
     graph = row({"sub": inner}).compile(saver)
     with pytest.raises(ValueError, match="boom"):
         lane.invoke(graph, {}, thread)
-    assert lane.invoke(graph, None, thread)["log"] == ["f", "ok"]
+    assert lane.invoke(graph, None, thread)["log"] == ["first", "ok"]
     assert ran == ["first", "fail"] * 2 if mode is False else ["first", "fail", "fail"]
 
 
@@ -358,7 +361,7 @@ def test_the_state_of_a_nested_graph_is_found_through_its_task(
     config = lane.state(graph, thread).tasks[0].state
     assert config["configurable"]["checkpoint_ns"].startswith(ns)
     inside = lane.state(graph, config)
-    assert (inside.values, inside.next) == ({"log": ["p", "f"]}, ("ask",))
+    assert (inside.values, inside.next) == ({"log": ["p", "first"]}, ("ask",))
     nested = lane.state(graph, thread, subgraphs=True).tasks[0].state
     assert (nested.values, nested.next, nested.interrupts) == (inside.values, inside.next, inside.interrupts)
 
@@ -431,7 +434,3 @@ def test_w55_custom_values_of_a_nested_graph_reach_the_stream_of_its_caller(lane
         (["called"], "inner"),
         ([], "own"),
     ]
-
-
-def test_the_schema_of_the_kit_is_what_these_tests_rely_on() -> None:
-    assert set(S.__annotations__) == {"x", "log"}

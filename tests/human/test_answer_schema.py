@@ -42,7 +42,9 @@ class State(TypedDict, total=False):
     found: Any
 
 
-def asking(place: str, saver: BaseCheckpointSaver | None, ask: Callable[[], Any], colour: Colour = lambda fn: fn) -> Any:
+def asking(
+    place: str, saver: BaseCheckpointSaver | None, ask: Callable[[], Any], colour: Colour = lambda fn: fn
+) -> Any:
     """Make a program that asks at a place and returns `{"found": answer}`."""
     if place == "entrypoint":
         return entrypoint(checkpointer=saver)(colour(lambda x: {"found": ask()}))

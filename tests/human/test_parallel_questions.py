@@ -65,7 +65,9 @@ def in_packets(saver: BaseCheckpointSaver, recorder: Recorder, colour: Colour) -
 
     builder = StateGraph(State)
     builder.add_node("node", colour(node))
-    builder.add_conditional_edges(START, lambda state: [Send("node", name) for name in ("ask a", "ask b", "work")], ["node"])
+    builder.add_conditional_edges(
+        START, lambda state: [Send("node", name) for name in ("ask a", "ask b", "work")], ["node"]
+    )
     return builder.compile(checkpointer=saver)
 
 

@@ -8,9 +8,11 @@ import operator
 import os
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
+from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.rows import Commit
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import ThreadConflictError, UnknownInterruptError
@@ -120,6 +122,12 @@ def mixed(kind: Kind, saver: Any, note: Note, pause: float = 0.0) -> Any:
         return {"x": middle["x"], "log": [*first, *middle["log"], *last, acked(note, await work("end"))]}
 
     return flow if kind == "entrypoint" else aflow
+
+
+def warm() -> None:
+    """Load the modules that jobs need (without starting a thread), so that their processes begin with them."""
+    mixed("graph", InMemorySaver(), lambda what, name: None)
+    import_module("twinstep.pregel.drive_async")
 
 
 def acked(note: Note, name: str) -> str:

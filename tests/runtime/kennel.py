@@ -27,7 +27,8 @@ LONG = 20.0
 
 _MASTER = """
 import json, os, sys, traceback
-from tests.runtime.jobs import {name} as work
+from tests.runtime.jobs import {name} as work, warm
+warm()
 for line in sys.stdin:
     job = json.loads(line)
     read, write = os.pipe()

@@ -154,6 +154,7 @@ def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpe
         stream=_output,
         goto=_refuse_goto,
         update=_refuse_update,
+        output_keys=(END,),
         functional=True,
     )
 

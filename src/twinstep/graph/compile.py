@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from twinstep.graph.state import StateGraph
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
 from twinstep.stream.events import Write
-from twinstep.types import Overwrite, Send
+from twinstep.types import Send
 
 Builder = StateGraph[Any, Any, Any, Any]
 
@@ -54,6 +55,7 @@ def compile_spec(
         keys=all_keys,
         input=_input(builder, keys),
         output=_picker(builder.schemas[builder.output_schema].keys),
+        output_keys=builder.schemas[builder.output_schema].keys,
         typed=builder.schemas[builder.output_schema].build,
         stream=_picker(all_keys),
         goto=lambda goto: router.goto(goto) if goto else [],
@@ -131,35 +133,42 @@ def _reader(builder: Builder, schema: Schema, child: Pregel[Any, Any, Any, Any] 
     return lambda view: {key: view[key] for key in wanted if key in view}
 
 
-def nested_result(child: Pregel[Any, Any, Any, Any], keys: Mapping[str, AnyChannel]) -> Callable[[Any, Any], Any]:
-    """Return what makes the update of a node from the input and the output of the graph nested in it.
+def nested_result(
+    child: Pregel[Any, Any, Any, Any], keys: Mapping[str, AnyChannel]
+) -> Callable[[Sequence[Write], Any], Any]:
+    """Return what makes the update of a node from what the nodes of the graph nested in it wrote, and its output.
 
-    The child's keys that do not exist here are left out. Where both sides fold, the child began with our value: what
-    it added is the update; when it did not add but change, its value replaces ours.
+    The child's keys that do not exist here are left out. Where both sides fold, the child began with our value, so its
+    output would count that twice: the update is what its nodes wrote.
     """
     folding = {
-        key
+        key: channel
         for key, channel in keys.items()
         if isinstance(channel, Folding) and isinstance(child.spec.channels.get(key), Folding)
     }
 
-    def update(given: Any, result: Any) -> Any:
+    def update(written: Sequence[Write], result: Any) -> Any:
         if not isinstance(result, dict) or ROOT in keys:
             return result
-        return {
-            key: added(given[key], value) if key in folding and isinstance(given, dict) and key in given else value
-            for key, value in result.items()
-            if key in keys
-        }
+        plain = [(key, value) for key, value in result.items() if key in keys and key not in folding]
+        return [*plain, *_joined([(key, value) for key, value in written if key in folding], folding)]
 
     return update
 
 
-def added(before: Any, after: Any) -> Any:
-    """Return the write that turns `before` into `after` by a reducer."""
-    if isinstance(before, list) and isinstance(after, list) and after[: len(before)] == before:
-        return after[len(before) :]
-    return Overwrite(after)
+def _joined(writes: Sequence[Write], folding: Mapping[str, AnyChannel]) -> list[Write]:
+    """Return writes with the lists for one key put together, where the reducer would do just that."""
+    lists: dict[str, list[Any]] = {}
+    found: list[Write] = []
+    for key, value in writes:
+        if type(value) is not list or getattr(folding[key], "operator", None) is not operator.add:
+            found.append((key, value))
+        elif key in lists:
+            lists[key].extend(value)
+        else:
+            lists[key] = list(value)
+            found.append((key, lists[key]))
+    return found
 
 
 def _follow(builder: Builder, source: str) -> tuple[Write, ...]:

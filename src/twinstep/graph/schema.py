@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
+from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
 from twinstep.constants import ROOT, START
 from twinstep.errors import GraphValidationError, InvalidUpdateError
@@ -71,11 +72,9 @@ class Schema:
         fields = getattr(self.type, "model_fields", None)
         if fields is None:
             return {}
-        from pydantic import TypeAdapter
-
         plain = [key for key, channel in self.channels.items() if isinstance(channel, LastValue) and key in fields]
         types: dict[str, Any] = {key: Annotated[fields[key].annotation, fields[key]] for key in plain}
-        return {key: TypeAdapter(typ).validate_python for key, typ in types.items()}
+        return {key: adapter(typ).validate_python for key, typ in types.items()}
 
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""

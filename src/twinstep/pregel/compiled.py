@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
 from typing import Any, Generic, Self, cast
 
+from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import START
@@ -78,6 +79,21 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
     def stream_channels(self) -> tuple[str, ...]:
         """The state keys that `values` chunks show."""
         return self.spec.keys
+
+    @property
+    def output_channels(self) -> tuple[str, ...]:
+        """The state keys that a run returns."""
+        return self.spec.output_keys
+
+    @property
+    def interrupt_before_nodes(self) -> Sequence[str]:
+        """The nodes every run stops before."""
+        return self.spec.interrupt_before
+
+    @property
+    def interrupt_after_nodes(self) -> Sequence[str]:
+        """The nodes every run stops after."""
+        return self.spec.interrupt_after
 
     @property
     def trigger_to_nodes(self) -> dict[str, tuple[str, ...]]:
@@ -157,10 +173,11 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         """
         if self.context_schema is None or type(context) is self.context_schema:
             return context
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         try:
-            return TypeAdapter(self.context_schema).validate_python({} if context is None else context)
+            schema: Any = self.context_schema
+            return adapter(schema).validate_python({} if context is None else context)
         except ValidationError as error:
             what = "needs a context=" if context is None else "was given a context that is no"
             raise InvalidConfigError(f"'{self.name}' {what} {self.context_schema.__name__}: {error}") from error
@@ -225,7 +242,7 @@ def merged(*configs: RunnableConfig | None) -> RunnableConfig:
         InvalidConfigError: a config is no mapping.
     """
     given = [config for config in configs if config]
-    if len(given) == 1 and type(given[0]) is dict:
+    if len(given) == 1 and type(given[0]) is dict and None not in given[0].values():
         return given[0]
     result: dict[str, Any] = {}
     for config in given:

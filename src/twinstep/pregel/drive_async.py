@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
@@ -56,8 +56,9 @@ async def drive(program: Program[Any], result: list[Any], listener: Listener) ->
                 yield listener.chunks.popleft()
             try:
                 if type(effect) is RunTasks and (listener.live or (listener.shared and len(effect.tasks) > 1)):
-                    async for chunk in _run_live(effect.tasks, listener):
-                        yield chunk
+                    async with aclosing(_run_live(effect.tasks, listener)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
                     value = None
                 else:
                     value = await PERFORM[type(effect)](effect)
@@ -254,9 +255,11 @@ class AsyncFuture(asyncio.Task[Any]):
         self.get_loop().call_soon_threadsafe(self.add_done_callback, lambda _: ended.set())
         ended.wait()
 
-    def unseen(self) -> BaseException | None:
-        """Return the error of a task that has ended, if nobody has seen it."""
-        return None if self.cancelled() or not self._log_traceback else self.exception()
+    def failure(self) -> tuple[BaseException, bool] | None:
+        """Return the error of a task that has ended, and whether somebody has seen it."""
+        seen = not self._log_traceback  # asyncio's own note, for its warning about errors that nobody retrieved
+        error = None if self.cancelled() else self.exception()
+        return None if error is None else (error, seen)
 
 
 # ---------------------------------------------------------------------- effects
@@ -345,7 +348,7 @@ async def _timed_call(effect: Call) -> Any:
             await asyncio.wait({running})
 
 
-async def _join(effect: Join) -> list[BaseException]:
+async def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     waiting = []
     for future in effect.futures:
         if effect.cancel:
@@ -354,7 +357,7 @@ async def _join(effect: Join) -> list[BaseException]:
             waiting.append(asyncio.wrap_future(future) if isinstance(future, Future) else future)
     if waiting:
         await asyncio.wait(waiting)
-    return [error for future in effect.futures if (error := future.unseen()) is not None]
+    return [failure for future in effect.futures if (failure := future.failure()) is not None]
 
 
 async def _wait(effect: Wait) -> None:

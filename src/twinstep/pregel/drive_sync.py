@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextvars import copy_context
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Lock
 from types import CoroutineType
 from typing import Any
@@ -183,8 +184,7 @@ def _call(effect: Call) -> Any:
 def _await(effect: Call, coroutine: Any) -> Any:
     from twinstep.pregel.portal import run_coroutine
 
-    root = effect.task.run.root
-    future = run_coroutine(coroutine, root)
+    future = run_coroutine(coroutine, effect.task.run.root)
     try:
         return future.result()
     except BaseException:
@@ -193,39 +193,52 @@ def _await(effect: Call, coroutine: Any) -> Any:
 
 
 def _timed_call(effect: Call) -> Any:
-    """Run code in a thread and stop waiting when its time is over; what it does later is ignored."""
+    """Run code and stop waiting when its time is over; a coroutine is cancelled, what a thread still does ignored."""
     assert effect.timeout is not None
-    policy, outcome = effect.timeout, SimpleQueue[tuple[bool, Any]]()
-    untimed = Call(effect.action, effect.args, effect.kwargs, effect.task)
+    future = _started(effect)
+    while True:
+        wait = remaining(effect.task, effect.timeout)
+        if wait <= 0:
+            future.cancel()
+            raise give_up(effect.task, effect.timeout)
+        try:
+            return future.result(timeout=wait)
+        except TimeoutError:  # look again: there may have been a sign of life
+            if future.done():
+                raise
+
+
+def _started(effect: Call) -> Future[Any]:
+    """Start code beside this thread."""
+    action = effect.action
+    if action.is_async:
+        from twinstep.pregel.portal import run_coroutine
+
+        return run_coroutine(action.fn(*effect.args, **effect.kwargs), effect.task.run.root)
+    future: Future[Any] = Future()
+    untimed = Call(action, effect.args, effect.kwargs, effect.task)
     context = copy_context()
 
     def work() -> None:
         try:
-            outcome.put((True, context.run(_call, untimed)))
+            result = context.run(_call, untimed)
         except BaseException as error:
-            outcome.put((False, error))
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
+    future.set_running_or_notify_cancel()  # a thread cannot be cancelled
     THREADS.start(work)
-    while True:
-        wait = remaining(effect.task, policy)
-        if wait <= 0:
-            raise give_up(effect.task, policy)
-        try:
-            ok, value = outcome.get(timeout=wait)
-        except Empty:  # look again: there may have been a sign of life
-            continue
-        if ok:
-            return value
-        raise value
+    return future
 
 
-def _join(effect: Join) -> list[BaseException]:
+def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     for future in effect.futures:
         if effect.cancel:
             future.give_up()
     for future in effect.futures:
         future.wait()
-    return [error for future in effect.futures if (error := future.unseen()) is not None]
+    return [failure for future in effect.futures if (failure := future.failure()) is not None]
 
 
 def _cache_put(effect: CachePut) -> None:

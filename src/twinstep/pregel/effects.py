@@ -54,7 +54,8 @@ class RunTasks:
 class Join:
     """Wait for the tasks that a task has started and not waited for.
 
-    Returns the errors that nobody has seen. `cancel`: give up those that have not begun, or can be cancelled.
+    Returns their errors, each with whether somebody has seen it. `cancel`: give up those that have not begun, or can
+    be cancelled.
     """
 
     futures: Sequence[Any]

@@ -63,15 +63,19 @@ def attempts(task: Task) -> Program[Any]:
         except GeneratorExit:
             raise
         except BaseException as signal:
-            errors = (yield Join(task.pending, cancel=False)) if task.pending else ()
-            raise _questions(task, [signal, *errors]) or signal from None
+            failures = (yield Join(task.pending, cancel=False)) if task.pending else ()
+            raise _questions(task, [signal, *(error for error, _ in failures)]) or signal from None
 
 
 def _join(task: Task) -> Program[None]:
     """Wait for the tasks nobody has waited for; their failure is the failure of the task that started them."""
-    errors = yield Join(task.pending or (), cancel=False)
-    if errors:
-        raise _questions(task, errors) or errors[0]
+    failures = yield Join(task.pending or (), cancel=False)
+    questions = _questions(task, [error for error, _ in failures])
+    if questions is not None:
+        raise questions
+    for error, seen in failures:
+        if not seen:
+            raise error
 
 
 def _questions(task: Task, errors: Sequence[BaseException]) -> GraphInterrupt | None:
@@ -145,11 +149,13 @@ def run_call(task: CallTask) -> Program[Any]:
         result, hit = yield from cached(task, lambda: attempts(task))
     except GraphInterrupt as signal:
         yield from keep(task, Record("questions", task.name, digest, with_positions(run, signal)))
+        task.emit_finished((), interrupts=signal.interrupts)
         raise
     except Exception as error:
         annotate(task, error)
-        run.failures.append((task.id, error))
-        yield from keep(task, Record("error", task.name, digest, error))
+        if not is_invalid_resume(error):
+            run.failures.append((task.id, error))
+            yield from keep(task, Record("error", task.name, digest, error))
         task.emit_finished((), error)
         raise
     yield from keep(task, Record("result", task.name, digest, result))
@@ -235,7 +241,7 @@ def run_node(task: NodeTask) -> Program[None]:
         task.emit_started()
         yield from _outcome(task)
         if not task.solo:
-            if task.run.saver is not None and task.storable:
+            if task.run.saver is not None and task.storable and not is_invalid_resume(task.error):
                 yield from keep(task, node_record(task))
             task.emit_outcome()
     finally:
@@ -294,6 +300,7 @@ def _handle(task: NodeTask, error: Exception) -> Program[None]:
         task.interrupts = signal.interrupts
     except Exception as second:
         annotate(task, second)
+        second.__context__ = second.__context__ or error
         task.error = second
 
 
@@ -306,7 +313,7 @@ def _writes(task: NodeTask, node: NodeSpec) -> Program[list[Write]]:
             raise
         result = replace(signal.command, graph=None)
     if node.result is not None and not isinstance(result, Command):
-        result = node.result(task.args[0], result)
+        result = node.result(task.written, result)
     return (yield from route(task, node, result))
 
 

@@ -74,9 +74,10 @@ class SyncFuture(Job, Future[Any]):
             self._help(None)
             super().exception()
 
-    def unseen(self) -> BaseException | None:
-        """Return the error of a task that has ended, if nobody has seen it."""
-        return None if self.observed or self.cancelled() else super().exception()
+    def failure(self) -> tuple[BaseException, bool] | None:
+        """Return the error of a task that has ended, and whether somebody has seen it."""
+        error = None if self.cancelled() else super().exception()
+        return None if error is None else (error, self.observed)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         from asyncio import wrap_future
@@ -107,6 +108,8 @@ def call(
     caller.alive()
     place = f"key {key}" if key is not None else caller.occurrence(name)
     task = CallTask(caller.run, name, (*caller.path, name, place), action, args, kwargs, retry, cache, timeout)
+    if retry and task.run.saver is None:
+        task.run.memory = True  # what the task starts is not repeated when it is tried again
     loop = running_loop()
     if loop is None:
         from twinstep.pregel.drive_sync import settle
@@ -130,7 +133,7 @@ def remember(caller: Task, future: Any) -> None:
     if caller.pending is None:
         caller.pending = []
     elif len(caller.pending) >= PRUNE and caller.pending[0].done():
-        caller.pending = [f for f in caller.pending if not f.done() or f.unseen() is not None]
+        caller.pending = [f for f in caller.pending if not f.done() or f.failure() is not None]
     caller.pending.append(future)
 
 

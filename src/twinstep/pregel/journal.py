@@ -22,7 +22,8 @@ from twinstep.checkpoint.format import (
     replay,
 )
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
-from twinstep.constants import END, PREVIOUS
+from twinstep.constants import END, PREVIOUS, START
+from twinstep.errors import is_invalid_resume
 from twinstep.ids import new_id
 from twinstep.pregel.effects import Program, store
 from twinstep.pregel.execute import node_record, record_id, record_row
@@ -36,9 +37,9 @@ SLACK = 8192
 """Bytes of replay that are never worth a snapshot."""
 
 
-def advance(run: Run) -> None:
+def advance(run: Run, source: Source) -> None:
     """Note that a superstep is applied: what follows starts from a checkpoint of its own."""
-    run.row_step = run.step
+    run.row_step, run.row_source = run.step, source
     run.before, run.checkpoint_id = run.checkpoint_id, new_id()
     if run.records:
         run.records = {}
@@ -54,7 +55,7 @@ def commit_state(
     """
     before = run.checkpoint_id
     forget = [*run.forget, *(task.id for task in tasks if not task.solo and run.saver is not None)]
-    advance(run)
+    advance(run, source)
     if run.saver is None:
         run.forget.clear()
         return
@@ -68,10 +69,10 @@ def commit_state(
     yield from _commit(run, row, status, claim=claim, forget=forget, forget_at=before)
 
 
-def commit_end(run: Run, status: Status, source: Source = "loop") -> Program[None]:
+def commit_end(run: Run, status: Status) -> Program[None]:
     """Store what a run that keeps only its end has not stored yet."""
     if run.saver is not None and run.durability == "exit" and run.state.dirty:
-        yield from _commit(run, checkpoint_row(run, source, ()), status)
+        yield from _commit(run, checkpoint_row(run, run.row_source, ()), status)
 
 
 def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[None]:
@@ -80,7 +81,7 @@ def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[
         return
     yield from commit_end(run, status)
     for task in tasks:
-        if task.solo and (task.error is not None or task.interrupts is not None):
+        if task.solo and (task.error or task.interrupts is not None) and not is_invalid_resume(task.error):
             record = node_record(task)
             run.unsaved.append(record_row(run, record_id(task, record), record))
     yield from _commit(run, None, status, forget=run.forget, forget_at=run.checkpoint_id)
@@ -137,7 +138,8 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     assert saver is not None
     assert id is not None
     size, length = run.weight
-    whole = run.base is None or length > 2 * size + SLACK
+    # a nested run is read back from its beginning (see `Run.written`)
+    whole = run.base is None or (length > 2 * size + SLACK and (run.parent is None or source == "input"))
     writes = [TaskWrites(t.id, t.name, t.stored) for t in tasks]
     for written in writes:
         if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
@@ -216,6 +218,10 @@ def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
         return None
     for name, channel in run.state.channels.items():
         run.growth.note(name, channel.value)
+    if run.parent is not None:
+        for link in chain:
+            if link.run == run.id:
+                run.written += [write for task in link.writes if task.name != START for write in task.writes]
     last = run.last = chain[-1]
     run.before = last.parent
     run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id

@@ -128,6 +128,8 @@ def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
         raise
     if run.parent is None:
         run.root.answers.clear()
+    else:
+        run.written += [write for task in tasks if task.name != START for write in task.visible]
 
 
 def check_limits(run: Run, tasks: Sequence[NodeTask]) -> None:

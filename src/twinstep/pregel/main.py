@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, cast
 
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
@@ -196,9 +197,11 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
             run, checkpoint_id = open_call(self, config, options, (listener,))
             outcome: list[Outcome] = []
+            driver = drive_async.drive(execute(run, input, checkpoint_id), outcome, listener)
             with drive_async.nested(run):
-                async for chunk in drive_async.drive(execute(run, input, checkpoint_id), outcome, listener):
-                    yield chunk
+                async with aclosing(driver):
+                    async for chunk in driver:
+                        yield chunk
             self._bubble(run, outcome[0])
 
         return chunks()

@@ -141,6 +141,7 @@ def _nested(
         interrupt_before=before,
         interrupt_after=after,
     )
+    parent.written = run.written
     for own in listeners:
         own.depth = len(run.ns_path)
     return run, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from twinstep.adapter import adapter
 from twinstep.errors import (
     INVALID_ANSWER,
     GraphInterrupt,
@@ -51,7 +52,7 @@ def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any
     id = question_id((*task.path, position[-1]))
     if task.asked is None:
         task.asked = set()
-    if position not in root.answers:
+    if position not in root.answers and key is None:
         position = _other_question(task, position, value)
     root.positions[id] = position
     if position in root.answers:
@@ -86,18 +87,17 @@ def _other_question(task: Asker, position: Position, value: Any) -> Position:
 def _json_schema(schema: Any) -> dict[str, Any] | None:
     if schema is None or isinstance(schema, Mapping):
         return dict(schema) if schema is not None else None
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(schema).json_schema()
+    found: dict[str, Any] = adapter(schema).json_schema()
+    return found
 
 
 def _checked(answer: Any, schema: Any, id: str) -> Any:
     if schema is None or isinstance(schema, Mapping):
         return answer
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(schema).validate_python(answer)
+        return adapter(schema).validate_python(answer)
     except ValidationError as error:
         error.add_note(f"{INVALID_ANSWER}. Question: {id}")
         raise

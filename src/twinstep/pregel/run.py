@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twinstep.checkpoint.base import Journal
-from twinstep.checkpoint.format import Checkpoint, Place, Record, decode_record
+from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
 from twinstep.checkpoint.rows import RecordRow
 from twinstep.constants import DEFAULT_THREADS, NS_SEP, PREVIOUS
 from twinstep.ids import new_id
@@ -17,6 +17,7 @@ from twinstep.runtime import RunControl
 from twinstep.scope import Scope
 from twinstep.serde import Serializer
 from twinstep.stream import SILENT, EventLog
+from twinstep.stream.events import Write
 from twinstep.types import Durability, Mismatch, RunnableConfig
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Run:
         step: number of the superstep that runs or ran last.
         checkpoint_id: the checkpoint that superstep started from.
         row_step: number of the last superstep that is applied.
+        row_source: what made the state that the last applied superstep left.
+        written: what the nodes of a nested run have written to state keys.
         growth: how the lists of the state were last stored.
         before: the checkpoint before the one of `checkpoint_id`.
         last: the checkpoint the state was read from.
@@ -89,8 +92,10 @@ class Run:
     __slots__ = (
         "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures",
         "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "memory",
-        "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_step", "saver",
+        "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_source",
+        "row_step", "saver",
         "show", "spec", "state", "step", "stop_step", "store", "unsaved", "weight",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -139,6 +144,8 @@ class Run:
         self.weight = (0, 0)
         self.records: dict[str, RecordRow | Record] = {}
         self.unsaved: list[RecordRow] = []
+        self.written: list[Write] = []
+        self.row_source: Source = "input"
         self.failures: list[tuple[str, BaseException]] = []
         self.forget: list[str] = []
 
@@ -177,6 +184,7 @@ class Run:
         for task_id, failure in self.failures:
             if id(failure) in chain and self.records.pop(task_id, None) is not None:
                 self.forget.append(task_id)
+                self.unsaved = [row for row in self.unsaved if row.id != task_id]
 
     def previous(self) -> Any:
         """Return what an entrypoint saved in its last run on the thread."""

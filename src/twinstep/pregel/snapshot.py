@@ -157,17 +157,30 @@ def _tasks(
     found = []
     for id, name, path in due_tasks(run, step, run.id):
         record = records.get(id)
-        asked = records.get(QUESTIONS + id)
+        asked = _asked(records, id, path)
         writes = results.get(id)
         if writes is None and record is not None and record.kind == "writes":
             writes = [write for write in record.value if write[0] in run.spec.shared]
         questions: tuple[Interrupt, ...] = ()
-        if asked is not None and not (open and writes is not None):
-            questions = tuple(q for q, _ in asked.value if not open or ANSWER + q.id not in records)
+        if not (open and writes is not None):
+            questions = tuple(q for q in asked if not open or ANSWER + q.id not in records)
         error = record.value if record is not None and record.kind == "error" else None
         result = as_result(writes) if writes is not None else None
         found.append(PregelTask(id, name, path, error, questions, None, result))
     return tuple(found)
+
+
+def _asked(records: dict[str, Record], id: str, path: tuple[Any, ...]) -> list[Interrupt]:
+    """Return what a task, the tasks it has called and the runs nested in it have asked."""
+    kind, name = ("pull", path[1:]) if path[0] == "__pregel_pull" else ("push", path[1:2])
+    own = (kind, *name)
+    found: dict[str, Interrupt] = {}
+    for key, record in records.items():
+        if key.startswith(QUESTIONS):
+            for question, position in record.value:
+                if key == QUESTIONS + id or position[2 : 2 + len(own)] == own:
+                    found[question.id] = question
+    return list(found.values())
 
 
 def get_older(

@@ -51,7 +51,7 @@ class NodeSpec:
         branches: choices made after it has run.
         plain: whether the result is a return value and not an update of state keys.
         coerce: makes the input from the payload of a `Send`.
-        result: makes the result from the input and what the code returned.
+        result: for a nested graph: makes the result from what its nodes wrote and what it returned.
         error_handler: runs in its place when it has failed for good.
         deferred: whether it waits until nothing else is due.
         managed: keys of its input that the engine fills in.
@@ -64,7 +64,7 @@ class NodeSpec:
     writes: Callable[[Any], list[Write]]
     triggers: tuple[str, ...]
     coerce: Callable[[Any], Any] | None = None
-    result: Callable[[Any, Any], Any] | None = None
+    result: Callable[[Sequence[Write], Any], Any] | None = None
     follow: tuple[Write, ...] = ()
     branches: tuple[Branch, ...] = ()
     plain: bool = False
@@ -96,6 +96,7 @@ class ProgramSpec:
         input: turns a run's input into writes.
         output: makes the run's result from the state.
         stream: makes the values shown in `values` chunks and snapshots from the state.
+        output_keys: the state keys of the result.
         typed: turns the result into an instance of the output schema.
         goto, update: turn the parts of a `Command` given as input into writes.
         functional: whether it is an entrypoint.
@@ -114,6 +115,7 @@ class ProgramSpec:
     goto: Callable[[Any], list[Write]]
     update: Callable[[Any], list[Write]]
     typed: Callable[[Any], Any] = lambda value: value
+    output_keys: tuple[str, ...] = ()
     functional: bool = False
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()

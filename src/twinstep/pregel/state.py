@@ -127,7 +127,8 @@ class State:
         """Forget what was due: a new input starts over."""
         self.updated = []
         for name in self.spec.consumable:
-            if self.channels[name].consume():
+            if self.channels[name].checkpoint() is not MISSING:
+                self.channels[name] = self.channels[name].blank()
                 self._note(name, self.channels[name])
         self.updated = []
 

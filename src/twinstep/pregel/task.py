@@ -33,6 +33,7 @@ class Task:
         pending: task futures that the code has not waited for.
         holds: whether it works in a slot of its own (see `workers.Slots`); False when it has lent it.
         gated: the same, for the gate of the event loop.
+        written: what the nodes of the run nested in it wrote, when it is a graph used as a node.
         fenced: whether the engine has given the running attempt up; what it still does is ignored.
     """
 
@@ -57,7 +58,7 @@ class Task:
         "retry",
         "run",
         "seen",
-        "timeout",
+        "timeout", "written",
     )  # fmt: skip
 
     triggers: tuple[str, ...] = ("__pregel_push",)
@@ -85,6 +86,7 @@ class Task:
         self.asked: set[Path] | None = None
         self.pending: list[Any] | None = None
         self.failure: NodeError | None = None
+        self.written: list[Write] = []
         self.fenced = self.gated = False
         self.holds: bool | None = None
 
