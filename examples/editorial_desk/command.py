@@ -29,17 +29,13 @@ class BadInput(Exception):
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="scripts/run", description=__doc__, epilog=EXITS)
-    parser.add_argument(
-        "folder", nargs="?", type=Path, default=ROOT / "docs", help="folder of texts (the project's docs)"
-    )
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs", help="texts (the project's docs)")
     parser.add_argument("--out", type=Path, default=Path("desk/report.md"), help="the report (%(default)s)")
     parser.add_argument("--db", type=Path, default=Path("desk/desk.sqlite"), help="where runs are kept (%(default)s)")
     parser.add_argument("--thread", help="name of the run (made from the folder)")
     parser.add_argument("--log", type=Path, help="file that gets a line for every piece of work really done")
     answer = parser.add_mutually_exclusive_group()
-    answer.add_argument(
-        "--verdict", type=str.strip, help=f"answer the question: {APPROVE}, {REJECT}, or what to change"
-    )
+    answer.add_argument("--verdict", type=str.strip, help=f"the answer: {APPROVE}, {REJECT}, or what to change")
     answer.add_argument("--yes", action="store_true", help=f"answer '{APPROVE}' to every question")
     parser.add_argument("--fresh", action="store_true", help="forget what was done and start over")
     args = parser.parse_args(argv)
@@ -56,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"desk: {error}", file=sys.stderr)
         return BAD_INPUT
     except (ModelError, TwinstepError, OSError) as error:
-        print(f"desk: {error}\nNothing finished is lost: the same command goes on from here.", file=sys.stderr)
+        print(f"desk: {error}\nNothing finished is lost: the same command goes on from it.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("\ndesk: stopped; the same command goes on from here.", file=sys.stderr)
@@ -90,6 +86,8 @@ def check(args: argparse.Namespace) -> None:
     """Refuse what cannot work before anything is stored."""
     if not args.folder.is_dir():
         raise BadInput(f"there is no folder {args.folder}.")
+    if not str(args.folder).isprintable():
+        raise BadInput("the name of the folder holds characters that cannot be stored.")
     if args.out.is_dir() or args.db.is_dir():
         raise BadInput("--out and --db name files, not folders.")
     if args.verdict == "":

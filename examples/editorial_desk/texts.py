@@ -28,7 +28,7 @@ HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.+?)[\s#]*$")
 UNDERLINE = re.compile(r"(=+|-+|~+|\^+)\s*$")
 ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+")
 LINK = re.compile(r"!?\[([^\]\[]*)\]\([^)\s]*\)|<?https?://[^\s>)]+>?")
-MARKUP = re.compile(r"<[^>\n]{1,200}>|\*+|`+|(?<!\w)_+|_+(?!\w)")
+MARKUP = re.compile(r"<[^>\n]{1,200}>|\*+|`+|(?<!\w)_(?=[^\W_])|(?<=[^\W_])_(?!\w)")
 SENTENCE_END = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[A-Z0-9])""")
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|al|Dr|Mr|Mrs|Ms|St|No|Fig)|\b[A-Z])\.$")
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
@@ -59,7 +59,8 @@ def find_files(folder: Path) -> list[str]:
     """List the visible files under a folder, as sorted relative paths."""
     found = (path for path in folder.rglob("*") if path.is_file() or (path.is_symlink() and not path.is_dir()))
     names = (path.relative_to(folder) for path in found)
-    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    shown = (name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    return sorted(name.encode("utf-8", "replace").decode() for name in shown)  # one that is not UTF-8 will not open
 
 
 def read_text(path: Path) -> str:

@@ -108,7 +108,7 @@ class Row:
         case: does it with a library.
         bare: does it in plain Python.
         bar: what is to be reached, in `unit`.
-        reference: what the reference needed when the bar was set; it and the bar make a ratio that holds on any machine.
+        reference: what the reference needed on the machine the bar was set on.
         metric: which of the case's figures this is.
         unit: of the figures.
         above_bare: whether the bar counts from what plain Python needs.

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scripts.benchmarks.case import BARE, Side, Timed
-from scripts.benchmarks.table import ROWS
+from scripts.benchmarks.rows import ROWS
 
 
 def main(case: str, package: str, seconds: str) -> None:

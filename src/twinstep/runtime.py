@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 from twinstep.scope import require_scope
@@ -73,7 +73,7 @@ class ServerInfo:
     user: BaseUser | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Runtime(Generic[ContextT]):
     """What a run offers to its nodes and tasks.
 
@@ -109,7 +109,7 @@ class Runtime(Generic[ContextT]):
 
     def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
         """Return this runtime with what `other` has set."""
-        given = {name: getattr(other, name) for name in self.__slots__}
+        given = {field.name: getattr(other, field.name) for field in fields(self)}
         return replace(self, **{k: v for k, v in given.items() if v is not None and v is not _ignore})
 
     def override(self, **changes: Any) -> Runtime[ContextT]:

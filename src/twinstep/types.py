@@ -68,7 +68,7 @@ class Send:
     __hash__ = None  # type: ignore[assignment]  # the payload is any value, so a packet is not a key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: Python 3.11 cannot make a generic frozen class with them
 class Command(Generic[N]):
     """An update and a place to go on, returned by a node, or the input that resumes a run.
 
@@ -82,7 +82,7 @@ class Command(Generic[N]):
     graph: str | None = None
     update: Any = None
     resume: Any = field(default_factory=lambda: NOTHING)
-    goto: Send | N | Sequence[Send | N] = ()
+    goto: Send | N | Sequence[Any] = ()
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 
@@ -219,7 +219,10 @@ Retry = RetryPolicy | Sequence[RetryPolicy] | None
 
 def retry_policies(retry: Retry) -> tuple[RetryPolicy, ...]:
     """Return one or several retry policies as a tuple."""
-    return () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else tuple(retry)
+    several = () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else retry
+    if not isinstance(several, Sequence) or not all(isinstance(policy, RetryPolicy) for policy in several):
+        raise InvalidConfigError(f"A retry policy is a RetryPolicy or a sequence of them, got {retry!r}.")
+    return tuple(several)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +295,7 @@ class StateSnapshot(NamedTuple):
     interrupts: tuple[Interrupt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GraphOutput(Generic[T]):
     """The result of `invoke(..., version="v2")`: the value, and the questions that stopped the run."""
 

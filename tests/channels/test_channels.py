@@ -24,7 +24,8 @@ from twinstep.channels import (
 from twinstep.errors import EmptyChannelError, InvalidUpdateError
 from twinstep.types import Overwrite
 
-Make = Callable[[], BaseChannel[Any, Any]]
+Channel = BaseChannel[Any, Any]
+Make = Callable[[], Channel]
 NAMES = ("a", "b")
 
 
@@ -49,7 +50,7 @@ MAKERS: dict[str, Make] = {
 every_channel = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
-def written(make: Make) -> BaseChannel[Any, Any]:
+def written(make: Make) -> Channel:
     """Return a channel that holds something."""
     channel = make()
     for name in NAMES if isinstance(channel, NamedBarrierValue) else (7,):
@@ -58,7 +59,7 @@ def written(make: Make) -> BaseChannel[Any, Any]:
     return channel
 
 
-def shown(channel: BaseChannel[Any, Any]) -> Any:
+def shown(channel: Channel) -> Any:
     """Return what a channel shows, or MISSING."""
     return channel.get() if channel.is_available() else MISSING
 
@@ -87,7 +88,7 @@ def test_nothing_written_to_an_unset_channel_changes_nothing(make: Make) -> None
 
 @every_channel
 @pytest.mark.parametrize("fill", [lambda make: make(), written], ids=["unset", "set"])
-def test_a_checkpoint_brings_back_the_same_channel(make: Make, fill: Callable[[Make], BaseChannel[Any, Any]]) -> None:
+def test_a_checkpoint_brings_back_the_same_channel(make: Make, fill: Callable[[Make], Channel]) -> None:
     channel, template = fill(make), make()
     back = template.from_checkpoint(channel.checkpoint())
     if not channel.saved:
@@ -150,9 +151,7 @@ def test_channels_are_equal_when_they_are_of_one_kind() -> None:
         (DeltaChannel(joined, list), [[1, 2], [], [3]], [[1, 2], [1, 2], [1, 2, 3]]),
     ],
 )
-def test_values_after_each_superstep(
-    channel: BaseChannel[Any, Any], supersteps: list[list[Any]], values: list[Any]
-) -> None:
+def test_values_after_each_superstep(channel: Channel, supersteps: list[list[Any]], values: list[Any]) -> None:
     seen, changed = [], []
     for writes in supersteps:
         changed.append((channel.update(writes), shown(channel)))
@@ -164,7 +163,7 @@ def test_values_after_each_superstep(
 
 
 @pytest.mark.parametrize("channel", [LastValue(int, "k"), EphemeralValue(int, key="k"), UntrackedValue(int, key="k")])
-def test_two_writes_in_one_superstep_are_refused_where_one_is_expected(channel: BaseChannel[Any, Any]) -> None:
+def test_two_writes_in_one_superstep_are_refused_where_one_is_expected(channel: Channel) -> None:
     channel.update([1])
     with pytest.raises(InvalidUpdateError, match="At key 'k': 2 values were written in one superstep"):
         channel.update([2, 2])
@@ -192,19 +191,20 @@ def test_a_reducer_starts_from_its_type_when_that_can_be_made_from_nothing(typ: 
 
 
 def test_a_reducer_without_a_start_takes_the_first_write_as_it_is() -> None:
-    channel = BinaryOperatorAggregate(int | None, operator.mul)
+    channel: Channel = BinaryOperatorAggregate(int | None, operator.mul)
     channel.update([3, 5])
     assert channel.get() == 15
 
 
 def test_every_template_starts_afresh() -> None:
-    template = BinaryOperatorAggregate(list, operator.add)
+    template: Channel = BinaryOperatorAggregate(list, operator.add)
     template.blank().get().append("leak")
     assert template.blank().get() == []
 
 
 def test_folding_lists_leaves_the_lists_that_were_written_alone() -> None:
-    channel, first = BinaryOperatorAggregate(list, operator.add), [1]
+    channel: Channel = BinaryOperatorAggregate(list, operator.add)
+    first = [1]
     old = channel.get()
     channel.update([first, [2]])
     channel.update([[3]])
@@ -223,12 +223,13 @@ def test_an_overwrite_replaces_the_value_and_drops_its_siblings(make: Make, writ
 
 
 def test_two_overwrites_in_one_superstep_are_refused() -> None:
+    channel: Channel = BinaryOperatorAggregate(list, operator.add, "k")
     with pytest.raises(InvalidUpdateError, match="At key 'k': only one Overwrite"):
-        BinaryOperatorAggregate(list, operator.add, "k").update([Overwrite([1]), Overwrite([2])])
+        channel.update([Overwrite([1]), Overwrite([2])])
 
 
 def test_an_overwrite_of_an_unset_reducer_is_unwrapped() -> None:
-    channel = BinaryOperatorAggregate(int | None, operator.add)
+    channel: Channel = BinaryOperatorAggregate(int | None, operator.add)
     channel.update([Overwrite(4)])
     assert channel.get() == 4
 
@@ -240,7 +241,7 @@ def test_a_delta_channel_sees_all_writes_of_a_superstep_at_once() -> None:
         batches.append(writes)
         return state + writes
 
-    channel = DeltaChannel(reducer)
+    channel: Channel = DeltaChannel(reducer)
     channel.update([1, 2])
     channel.update([3])
     assert (channel.get(), batches) == ([1, 2, 3], [[1, 2], [3]])
@@ -314,7 +315,7 @@ class TestAfterFinish:
 
 
 def test_a_write_hides_a_last_value_after_finish_again() -> None:
-    channel = LastValueAfterFinish(int)
+    channel: Channel = LastValueAfterFinish(int)
     channel.update([1])
     channel.finish()
     channel.update([2])

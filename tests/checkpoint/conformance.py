@@ -25,6 +25,7 @@ from twinstep.errors import (
     ThreadConflictError,
 )
 from twinstep.ids import new_id
+from twinstep.types import Interrupt
 
 HOSTILE_IDS = [
     "x' OR '1'='1",
@@ -83,12 +84,12 @@ class JournalConformance(Conformance):
 
     def test_lineage_with_a_gap_or_a_circle_ends(self, lane: Any) -> None:
         run = Run(lane)
-        a, b = run.step(), run.step()
+        a, b, c = run.step(), run.step(), run.step()
         circle = (CheckpointRow(a.id, b.id, new_id(), b"a"), CheckpointRow(b.id, a.id, a.id, b"b"))
-        lane.edit("t", 1, [Edit("", b.id, lane.load("t", "").head, circle)])
-        assert lane.load("t", "").rows == circle
-        lane.edit("t", 1, [Edit("", b.id, lane.load("t", "").head, drop=(a.id,))])
-        assert lane.load("t", "").rows == circle[1:]
+        lane.edit("t", 1, [Edit("", c.id, lane.load("t", "").head, circle)])
+        assert lane.load("t", "").rows == (*circle, c)
+        lane.edit("t", 1, [Edit("", c.id, lane.load("t", "").head, drop=(a.id,))])
+        assert lane.load("t", "").rows == (circle[1], c)
 
     def test_status_and_info_stay_until_they_are_given(self, lane: Any) -> None:
         run = Run(lane)
@@ -155,6 +156,9 @@ class JournalConformance(Conformance):
         mine = fork.record("z")
         fork.step()
         assert lane.load("t", "", first.id).records == (mine,), "the last run that started from it"
+        resumed = Run(lane, run=run.id)
+        resumed.write(records=(late := mine._replace(run=run.id, id="late"),))
+        assert [row.id for row in lane.load("t", "", first.id).records] == ["a", late.id], "it is the last now"
 
     def test_forget(self, lane: Any) -> None:
         run = Run(lane)
@@ -379,18 +383,25 @@ class AccessConformance(Conformance):
     def test_records_of_the_engine_are_pending_writes(self, lane: Any, saver: BaseCheckpointSaver) -> None:
         put(lane, thread(), {"run_id": "r"}, x=1)
         run = Run(lane, "1", run="r")
-        entries = [
-            Entry("result", "a", b"", 1),
-            Entry("questions", "b", b"", ["?"]),
-            Entry("writes", "c", b"", [("x", 2)]),
-        ]
-        keys = [(run.head or "", "r", f"id {entry.name}") for entry in entries]
-        rows = [
-            encode_record(saver.serde, Place("1", ""), key, entry) for key, entry in zip(keys, entries, strict=True)
-        ]
+        question = Interrupt("?", "1" * 32)
+        entries = {
+            "id a": Entry("result", "a", b"", 1),
+            "questions:id b": Entry("questions", "b", b"", [(question, ("position",))]),
+            "answer:" + question.id: Entry("answer", question.id, b"", (("position",), "!")),
+            "id c": Entry("writes", "c", b"", [("x", 2), ("y", 3)]),
+            "id d": Entry("error", "d", b"", ValueError("wrong")),
+        }
+        rows = [encode_record(saver.serde, Place("1", ""), (run.head or "", "r", id), e) for id, e in entries.items()]
         run.write(records=tuple(rows))
-        expected = [("id a", "__return__", 1), ("id b", "__interrupt__", ["?"]), ("id c", "x", 2)]
-        assert lane.get_tuple(thread()).pending_writes == expected
+        *found, error = lane.get_tuple(thread()).pending_writes
+        assert found == [
+            (question.id, "__resume__", "!"),
+            ("id a", "__return__", 1),
+            ("id b", "__interrupt__", (question,)),
+            ("id c", "x", 2),
+            ("id c", "y", 3),
+        ]
+        assert (error[:2], repr(error[2])) == (("id d", "__error__"), "ValueError('wrong')")
 
     def test_tasks_that_write_at_once_lose_nothing(self, saver: BaseCheckpointSaver) -> None:
         config = put(saver, thread(), x=1)

@@ -149,6 +149,15 @@ def test_file_that_another_process_writes_to_is_waited_for_and_can_be_read(saver
     assert len(list(saver.list(thread()))) == 3
 
 
+def test_first_use_waits_for_another_process_that_writes(path: Path) -> None:
+    with locked(path) as other:
+        with pytest.raises(CheckpointStorageError, match="locked"):
+            SqliteSaver(path, busy_timeout=0).setup()
+        threading.Timer(0.2, other.rollback).start()
+        with SqliteSaver(path) as saver:
+            put(saver, thread(), x=1)
+
+
 def test_forked_child_opens_the_file_anew(path: Path) -> None:
     first, refusal, second, third = lines("fork", path)
     assert (first, second, third) == ("{'x': 1}", "{'x': 2}", "{'x': 3}")
@@ -353,6 +362,16 @@ def test_event_loop_goes_on_while_others_hold_the_database(path: Path, synchrono
             threading.Timer(0.4, conn.rollback).start()
             assert asyncio.run(longest_pause(work)) < 0.2
         assert [row.id for row in saver.load("t", "").rows] == [id]
+
+
+@pytest.mark.parametrize(("synchronous", "here"), [("NORMAL", True), ("FULL", False)])
+def test_event_loop_commits_itself_unless_that_waits_for_the_disk(path: Path, synchronous: Any, here: bool) -> None:
+    with closing(sqlite3.connect(path, check_same_thread=False)) as conn:
+        run = Run(saver := SqliteSaver(conn, synchronous=synchronous))
+        threads: list[int] = []
+        conn.set_trace_callback(lambda _: threads.append(threading.get_ident()))
+        asyncio.run(saver.acommit(Commit("t", "", run.id, run.epoch, status="done")))
+        assert {each == threading.get_ident() for each in threads} == {here}
 
 
 def test_cancelled_commit_is_not_stored_later(saver: SqliteSaver, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The desk as its users run it: one process after the other on one SQLite file."""
+"""The desk as its users run it, time after time on one SQLite file, and in processes that are killed."""
 
 import os
 import re
@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from editorial_desk.command import WORKERS
+from editorial_desk.command import WORKERS, main
 from twinstep.testing import Failure, OpenAIStub, Reply
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +28,7 @@ TEXTS = {
 
 
 class Desk:
-    """A folder of texts, and the desk's command run on it in processes of its own."""
+    """A folder of texts, and the desk's command run on it."""
 
     def __init__(self, place: Path, texts: dict[str, str]) -> None:
         self.place, self.folder, self.report, self.log = place, place / "texts", place / "report.md", place / "log"
@@ -35,20 +37,31 @@ class Desk:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
+    def command(self, *args: str) -> list[str]:
+        """Return the command's arguments."""
+        places = {"--out": self.report, "--db": self.place / "desk.sqlite", "--log": self.log}
+        return [str(self.folder), *(str(part) for option in places.items() for part in option), *args]
+
+    def run(self, *args: str, **env: str) -> tuple[int, str]:
+        """Run the command here and return its exit status and output; without a model, unless `env` sets one up."""
+        output = StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
+            for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
+                patch.delenv(name, raising=False)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            try:
+                return main(self.command(*args)), output.getvalue()
+            except SystemExit as stop:  # argparse
+                return int(stop.code or 0), output.getvalue()
+
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        """Start the command in an environment without a model, unless `env` sets one up."""
+        """Run the command in a process of its own."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-        command = [sys.executable, str(ROOT / "examples/editorial_desk"), str(self.folder)]
-        command += ["--out", str(self.report), "--db", str(self.place / "desk.sqlite"), "--log", str(self.log), *args]
+        command = [sys.executable, str(ROOT / "examples/editorial_desk"), *self.command(*args)]
         return subprocess.Popen(
             command, env=kept | env, cwd=self.place, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-
-    def run(self, *args: str, **env: str) -> tuple[int, str]:
-        """Run the command to its end and return its exit status and output."""
-        process = self.start(*args, **env)
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out + err
 
     def work(self) -> Counter[str]:
         """Return what was really done so far, and how often."""
@@ -79,8 +92,10 @@ ONCE = Counter(f"analysed {name}" for name in TEXTS)
 def test_the_verdict_is_given_in_another_process(desk: Desk) -> None:
     (desk.folder / "photo.png").write_bytes(b"\x89PNG")
     (desk.folder / "gone.md").symlink_to(desk.folder / "nowhere")
-    status, shown = desk.run()
-    assert status == 3
+    (desk.folder / "not-utf8-\udcff.md").write_text("Its name cannot be stored.")
+    process = desk.start()
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
     assert "read savers.md: " in shown
     assert "skipped gone.md: No such file" in shown
     assert "draft: " in shown
@@ -213,6 +228,24 @@ def test_killed_while_the_model_revises_it_keeps_the_draft(desk: Desk) -> None:
     assert sum(1 for prompt in prompts if "Improve this version" not in prompt) == 1
     assert prompts[1] == prompts[2]  # the revision that was cut off
     assert desk.work() == ONCE + Counter(["filed report.md"])
+
+
+def test_a_report_that_cannot_be_written_can_go_elsewhere(desk: Desk) -> None:
+    status, shown = desk.run("--yes", "--out", str(desk.folder / "savers.md" / "report.md"))
+    assert (status, "Traceback" in shown) == (1, False)
+    assert desk.run("--yes")[0] == 0
+    assert desk.work() == ONCE + Counter(["filed report.md"])
+
+
+def test_interrupted_by_hand_it_says_how_to_go_on(desk: Desk) -> None:
+    with OpenAIStub([Reply(POINTS, delay=0.1)]) as stub:
+        process = desk.start("--yes", **with_model(stub))
+        assert process.stdout
+        while process.stdout.read(1) != "-":  # the first token of the model
+            pass
+        process.send_signal(signal.SIGINT)
+        assert "the same command goes on" in process.communicate(timeout=30)[1]
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(

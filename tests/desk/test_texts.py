@@ -76,10 +76,10 @@ def test_structure_tells_prose_from_headings_code_tables_and_items() -> None:
 
 def test_analysis_counts_links_and_strips_markup() -> None:
     found = analyse(
-        "a.md", "See [the *guide*](https://x.y/z) and <https://a.b> for `more` of the _same_ good old things."
+        "a.md", "See [the *guide*](https://x.y/z) and <https://a.b> for `more` of the _same_ __old__ things."
     )
     assert found.links == 2
-    assert found.quotes == ["See the guide and  for more of the same good old things."]
+    assert found.quotes == ["See the guide and  for more of the same __old__ things."]
     assert "https" not in found.terms
 
 

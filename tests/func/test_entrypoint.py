@@ -12,11 +12,17 @@ from tests.conftest import Lane
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_config, get_store, get_stream_writer
-from twinstep.errors import EmptyInputError, GraphValidationError, InvalidConfigError, OutsideRunError
+from twinstep.errors import (
+    EmptyInputError,
+    GraphValidationError,
+    InvalidConfigError,
+    InvalidUpdateError,
+    OutsideRunError,
+)
 from twinstep.func import entrypoint, task
 from twinstep.runtime import Runtime, get_runtime
 from twinstep.store.memory import InMemoryStore
-from twinstep.types import GraphOutput, interrupt
+from twinstep.types import Command, GraphOutput, interrupt
 
 Colour = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -322,6 +328,53 @@ def test_a_thread_id_may_be_a_number(lane: Lane) -> None:
     program = entrypoint(checkpointer=InMemorySaver())(lambda x, previous: [previous, x])
     lane.invoke(program, 1, {"configurable": {"thread_id": 7}})
     assert lane.invoke(program, 2, {"configurable": {"thread_id": "7"}}) == [[None, 1], 2]
+
+
+def test_what_a_caller_does_to_a_result_is_not_remembered(lane: Lane, saver: Any, thread: Any) -> None:
+    program = entrypoint(checkpointer=saver)(lambda x, previous: [*(previous or []), x])
+    lane.invoke(program, 1, thread).append("mine")
+    lane.state(program, thread).values.append("mine too")
+    assert lane.invoke(program, 2, thread) == [1, 2]
+
+
+def test_what_a_failed_run_does_to_previous_is_not_remembered(lane: Lane, saver: Any, thread: Any) -> None:
+    @entrypoint(checkpointer=saver)
+    def program(x: int, previous: Any) -> Any:
+        seen = [*(previous or [])]
+        if previous:
+            previous.append("changed")
+        if x < 0:
+            raise ValueError(x)
+        return [*seen, x]
+
+    lane.invoke(program, 1, thread)
+    with pytest.raises(ValueError, match="-2"):
+        lane.invoke(program, -2, thread)
+    assert lane.invoke(program, 3, thread) == [1, 3]
+
+
+def test_update_state_ends_a_run_that_waits_for_an_answer(lane: Lane, saver: Any, thread: Any) -> None:
+    program = entrypoint(checkpointer=saver)(lambda x, previous: [previous, interrupt("?")])
+    lane.invoke(program, 1, thread)
+    lane.update(program, thread, "decided")
+    state = lane.state(program, thread)
+    assert (state.values, state.next, state.interrupts) == ("decided", (), ())
+    assert lane.invoke(program, None, thread) == "decided"
+    lane.invoke(program, 2, thread)
+    assert lane.invoke(program, Command(resume="a"), thread) == ["decided", "a"]
+
+
+@pytest.mark.parametrize(
+    "command", [Command(update={"a": 1}), Command(goto="x"), Command(resume=1, update=3)], ids=repr
+)
+def test_a_command_for_graphs_is_refused_and_changes_nothing(
+    lane: Lane, saver: Any, thread: Any, command: Command[Any]
+) -> None:
+    program = entrypoint(checkpointer=saver)(lambda x: interrupt("?"))
+    lane.invoke(program, 1, thread)
+    with pytest.raises(InvalidUpdateError, match="an entrypoint has no"):
+        lane.invoke(program, command, thread)
+    assert lane.invoke(program, Command(resume="a"), thread) == "a"
 
 
 # ---------------------------------------------------------------------- long-term memory

@@ -121,7 +121,7 @@ def test_invoke_with_another_mode_returns_the_chunks(lane: Lane, paint: Paint, c
 
 
 def test_an_unknown_mode_is_refused(lane: Lane, paint: Paint, colour: Colour) -> None:
-    with pytest.raises(InvalidConfigError, match="update.*Did you mean 'updates'"):
+    with pytest.raises(InvalidConfigError, match=r"update.*Did you mean 'updates'"):
         lane.stream(adding(paint, colour), 1, stream_mode="update")
 
 
@@ -171,17 +171,16 @@ def test_what_was_shown_before_a_failure_is_shown(lane: Lane, paint: Paint, colo
     program, seen = entrypoint()(paint(body)), []
     modes = ["updates", "custom"]
 
-    async def follow() -> None:
-        async for chunk in program.astream(1, stream_mode=modes):  # noqa: PERF401
-            seen.append(chunk)
+    def follow() -> None:
+        for chunk in program.stream(1, stream_mode=modes):
+            seen.append(chunk)  # noqa: PERF402  # it raises in the middle
+
+    async def afollow() -> None:
+        async for chunk in program.astream(1, stream_mode=modes):
+            seen.append(chunk)  # noqa: PERF401
 
     with pytest.raises(ValueError, match="broken"):
-        if lane.is_async:
-            asyncio.run(follow())
-        else:
-            seen.extend([])
-            for chunk in program.stream(1, stream_mode=modes):  # noqa: PERF402  # it raises in the middle
-                seen.append(chunk)
+        asyncio.run(afollow()) if lane.is_async else follow()
     assert seen == [("updates", {"<lambda>": 1}), ("custom", "soon")]
 
 

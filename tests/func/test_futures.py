@@ -6,14 +6,15 @@ import asyncio
 import concurrent.futures as cf
 import threading
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 
 from tests.conftest import Lane
-from tests.func.bodies import Paint, within
-from tests.func.test_nesting import Child, graph_of
-from twinstep.errors import OutsideRunError
+from tests.func.bodies import PAINTS, Child, Paint, within
+from tests.func.test_nesting import graph_of, stack
+from twinstep.errors import InvalidConfigError, OutsideRunError
 from twinstep.func import entrypoint, task
 from twinstep.types import TaskFuture
 
@@ -135,14 +136,12 @@ def meeting(colour: str, parties: int) -> Any:
             gate.wait(timeout=5)
             return x
     else:
-        arrived: list[int] = []
+        barrier = asyncio.Barrier(parties)
 
         @task
         async def meet(x: int) -> int:
-            arrived.append(x)
             async with asyncio.timeout(5):
-                while len(arrived) < parties:
-                    await asyncio.sleep(0.001)
+                await barrier.wait()
             return x
 
     return meet
@@ -241,6 +240,20 @@ def test_one_at_a_time_never_hangs_however_the_work_is_nested(
 
     program = entrypoint(checkpointer=saver)(paint(root))
     assert within(5, lambda: lane.invoke(program, 3, {**thread, "max_concurrency": 1})) == 3 + 5 + 7
+
+
+@pytest.mark.parametrize("kinds", [*product(["task", "entrypoint", "graph"], repeat=2)], ids="-".join)
+@pytest.mark.parametrize(
+    "paints", [*product(PAINTS, repeat=3)], ids=lambda paints: "".join(p.__name__[0] for p in paints)
+)
+def test_one_at_a_time_never_hangs_in_any_mix(lane: Lane, kinds: tuple[str, ...], paints: tuple[Paint, ...]) -> None:
+    work = task(increment)
+
+    def leaf(x: Any) -> Any:
+        return [(yield work(x))]
+
+    program = entrypoint()(paints[0](stack(kinds, paints[1:], leaf)))
+    assert within(3, lambda: lane.invoke(program, 1, {"max_concurrency": 1})) == [*kinds, 2]
 
 
 def test_one_at_a_time_never_hangs_while_it_is_streamed(lane: Lane, paint: Paint, colour: Colour) -> None:
@@ -390,3 +403,138 @@ def test_a_future_can_be_handed_to_another_task(lane: Lane) -> None:
         return outer(work(x)).result()
 
     assert within(5, lambda: lane.invoke(program, 1, {"max_concurrency": 1})) == 12
+
+
+def test_a_failure_is_not_lost_among_many_tasks(lane: Lane) -> None:
+    broken, work = task(fail), task(increment)
+
+    @entrypoint()
+    def program(n: int) -> int:
+        broken(1)
+        return sum(future.result() for future in [work(i) for i in range(n)])
+
+    with pytest.raises(LookupError, match="no 1"):
+        lane.invoke(program, 200)
+
+
+def test_a_task_that_has_not_begun_can_be_cancelled(lane: Lane) -> None:
+    ran, begun, go = [], threading.Event(), threading.Event()
+
+    @task
+    def work(x: int) -> None:
+        ran.append(x)
+        begun.set()
+        go.wait(timeout=2)
+
+    @entrypoint()
+    def program(x: int) -> list[bool]:
+        first, second = work(1), work(2)
+        begun.wait(timeout=2)
+        found = [first.cancel(), second.cancel()]
+        go.set()
+        with pytest.raises(cf.CancelledError):
+            second.result()
+        return found
+
+    assert within(5, lambda: lane.invoke(program, 0, {"max_concurrency": 1})) == [False, True]
+    assert ran == [1]
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_timeout_in_the_body_gives_up_a_task(lane: Lane, limit: int | None) -> None:
+    @task
+    async def slow() -> None:
+        await asyncio.sleep(5)
+
+    @entrypoint()
+    async def program(x: int) -> str:
+        try:
+            async with asyncio.timeout(0.02):
+                await slow()
+        except TimeoutError:
+            return "fallback"
+        return "slow"
+
+    assert within(3, lambda: lane.invoke(program, 1, {"max_concurrency": limit})) == "fallback"
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_tasks_can_be_called_from_a_thread_of_a_coroutine(lane: Lane, colour: Colour, limit: int | None) -> None:
+    work = task(colour(increment))
+
+    @entrypoint()
+    async def program(x: int) -> list[int]:
+        return await asyncio.to_thread(lambda: [future.result() for future in [work(1), work(2)]])
+
+    assert within(3, lambda: lane.invoke(program, 1, {"max_concurrency": limit})) == [2, 3]
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("awaited", [True, False])
+def test_plain_code_may_run_an_event_loop_of_its_own(
+    lane: Lane, colour: Colour, limit: int | None, awaited: bool
+) -> None:
+    work = task(colour(increment))
+
+    @entrypoint()
+    def program(x: int) -> Any:
+        async def main() -> Any:
+            futures = [work(1), work(2)]
+            return await asyncio.gather(*futures) if awaited else len(futures)
+
+        return asyncio.run(main())
+
+    assert within(3, lambda: lane.invoke(program, 1, {"max_concurrency": limit})) == ([2, 3] if awaited else 2)
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_child_can_be_streamed_in_a_body(lane: Lane, limit: int | None) -> None:
+    work = task(increment)
+    inner = entrypoint()(lambda x: work(x).result())
+    expected = [{"increment": 2}, {"<lambda>": 2}]
+
+    async def follow(x: int) -> Any:
+        return [chunk async for chunk in inner.astream(x)]
+
+    for body in (lambda x: list(inner.stream(x)), follow):
+        program = entrypoint()(body)
+        assert within(3, lambda program=program: lane.invoke(program, 1, {"max_concurrency": limit})) == expected
+
+
+def test_a_batch_of_children_belongs_to_the_run(lane: Lane) -> None:
+    inner = entrypoint()(lambda x, runtime: [x, runtime.context["name"]])
+
+    async def body(x: int) -> Any:
+        return await inner.abatch([1, 2])
+
+    for program in (entrypoint()(lambda x: inner.batch([1, 2])), entrypoint()(body)):
+        assert lane.invoke(program, 0, context={"name": "Ada"}) == [[1, "Ada"], [2, "Ada"]]
+
+
+def test_a_task_cannot_be_called_after_its_caller_has_ended() -> None:
+    async def main() -> Any:
+        found: list[Any] = []
+        background = []
+
+        async def late() -> None:
+            await asyncio.sleep(0.01)
+            with pytest.raises(OutsideRunError, match="not started"):
+                await task(found.append)(1)
+
+        @entrypoint()
+        async def program(x: int) -> None:
+            background.append(asyncio.create_task(late()))
+
+        await program.ainvoke(1)
+        await background[0]
+        return found
+
+    assert asyncio.run(main()) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, "two", 1.5])
+def test_a_limit_is_a_positive_number(lane: Lane, limit: Any) -> None:
+    work = task(increment)
+    program = entrypoint()(lambda x: work(x).result())
+    with pytest.raises(InvalidConfigError, match="max_concurrency"):
+        within(3, lambda: lane.invoke(program, 1, {"max_concurrency": limit}))

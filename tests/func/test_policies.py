@@ -7,6 +7,7 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_the_pauses_grow_up_to_a_limit(lane: Lane) -> None:
 
     with pytest.raises(ConnectionError):
         lane.invoke(calling(work), 1)
-    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(times)]
     assert [pause > least for pause, least in zip(pauses, (0.019, 0.029, 0.029), strict=True)] == [True] * 3
     assert sum(pauses) < 0.5  # 0.08 without the limit of 0.03, and what a busy machine adds
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures as cf
 import datetime as dt
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import NonDeterminismError
 from twinstep.func import entrypoint, task
+from twinstep.graph import START, StateGraph
 from twinstep.serde import register_type
 from twinstep.types import Command, Mismatch, RetryPolicy, interrupt
 
@@ -131,9 +134,9 @@ def test_siblings_of_a_failed_task_are_not_repeated(
     slow, flaky = task(world.work), task(world.flaky)
 
     def body(x: int) -> Any:
-        futures = [slow(1), slow(2)]
-        for future in futures:
-            yield future
+        first, second = slow(1), slow(2)
+        yield first
+        yield second
         return [(yield flaky(x)), (yield slow(3))]
 
     program = entrypoint(checkpointer=saver)(paint(body))
@@ -282,6 +285,105 @@ def test_a_failure_that_is_raised_again_as_another_error_is_tried_again(
         lane.invoke(program, 1, thread)
     world.broken = False
     assert lane.invoke(program, None, thread) == 1
+
+
+async def in_a_group(future: Any) -> Any:
+    async def wait() -> Any:
+        return await future
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(wait())
+    return waiting.result()
+
+
+async def with_another_cause(future: Any) -> Any:
+    try:
+        return await future
+    except Broken:
+        raise ValueError("wrapped") from KeyError("something else")
+
+
+async def in_a_cause(future: Any) -> Any:
+    try:
+        return await future
+    except Broken as error:
+        raise ValueError("wrapped") from ExceptionGroup("several", [KeyError(), error])
+
+
+@pytest.mark.parametrize("wait", [in_a_group, with_another_cause, in_a_cause])
+def test_a_failure_that_reaches_the_caller_inside_another_error_is_tried_again(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, world: World, wait: Callable[..., Any]
+) -> None:
+    flaky = task(world.flaky)
+
+    @entrypoint(checkpointer=saver)
+    async def program(x: int) -> Any:
+        return await wait(flaky(x))
+
+    with pytest.raises((ExceptionGroup, ValueError)):
+        lane.invoke(program, 1, thread)
+    world.broken = False
+    assert lane.invoke(program, None, thread) == 1
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_failures_of_parallel_tasks_are_all_tried_again(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, world: World, depth: int, durability: Any
+) -> None:
+    flaky = task(world.flaky)
+
+    def wrapped(inner: Any) -> Any:
+        return task(name="wrapped")(lambda x: inner(x).result())
+
+    work = flaky
+    for _ in range(depth):
+        work = wrapped(work)
+
+    @entrypoint(checkpointer=saver)
+    def program(x: int) -> Any:
+        futures = [work(n) for n in "ab"]
+        cf.wait(futures)
+        return [future.result() for future in futures]
+
+    with pytest.raises(Broken):
+        lane.invoke(program, 1, thread, durability=durability)
+    world.broken = False
+    assert lane.invoke(program, None, thread, durability=durability) == ["a", "b"]
+    assert world.ran == ["flaky"] * 4
+
+
+def test_a_caught_failure_of_a_nested_entrypoint_is_not_repeated(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, paint: Paint, world: World
+) -> None:
+    flaky = task(world.flaky)
+
+    def child(x: int) -> Any:
+        return (yield flaky(x))
+
+    inner = entrypoint()(paint(child))
+
+    def body(x: int) -> Any:
+        try:
+            found = yield Child(inner, x)
+        except Broken as error:
+            found = str(error)
+        return [found, interrupt("?")]
+
+    program = entrypoint(checkpointer=saver)(paint(body))
+    lane.invoke(program, 1, thread)
+    world.broken = False
+    assert lane.invoke(program, Command(resume="a"), thread) == ["not now", "a"]
+    assert world.ran == ["flaky"]
+
+
+def test_a_result_that_cannot_be_stored_does_not_block_the_thread(lane: Lane, saver: Any, thread: Any) -> None:
+    results = iter([object(), "fine"])
+    program = entrypoint(checkpointer=saver)(lambda x: next(results))
+    with pytest.raises(TypeError, match="'object' cannot be stored"):
+        lane.invoke(program, 1, thread)
+    assert lane.state(program, thread).metadata["status"] == "failed"
+    assert lane.invoke(program, None, thread) == "fine"
 
 
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
@@ -635,3 +737,73 @@ def test_a_question_asked_in_a_task_keeps_the_results_before_it(
     assert lane.invoke(program, 1, thread)["__interrupt__"][0].value == "?"
     assert lane.invoke(program, Command(resume="yes"), thread) == [1, "yes"]
     assert world.ran == [1]
+
+
+@pytest.mark.parametrize("unit", ["task", "entrypoint"])
+def test_an_answer_is_there_again_when_the_code_is_retried(lane: Lane, thread: Any, world: World, unit: str) -> None:
+    def ask(x: int) -> Any:
+        answer = interrupt("?")
+        if world.broken:
+            world.broken = False
+            raise Broken
+        return answer
+
+    if unit == "task":
+        work = task(retry_policy=TWICE)(ask)
+        program = entrypoint(checkpointer=InMemorySaver())(lambda x: work(x).result())
+    else:
+        program = entrypoint(checkpointer=InMemorySaver(), retry_policy=TWICE)(ask)
+    lane.invoke(program, 1, thread)
+    assert lane.invoke(program, Command(resume="yes"), thread) == "yes"
+
+
+# ---------------------------------------------------------------------- tasks in graph nodes
+
+
+def node_graph(body: Any, saver: Any, **options: Any) -> Any:
+    builder = StateGraph(dict)
+    builder.add_node("node", body, **options)
+    builder.add_edge(START, "node")
+    return builder.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("ends", ["question", "failure", "retry"])
+def test_tasks_of_a_node_are_not_repeated(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, paint: Paint, world: World, ends: str
+) -> None:
+    slow = task(world.work)
+
+    def body(state: dict[str, Any]) -> Any:
+        first = yield slow(1)
+        if ends == "question":
+            interrupt("?")
+        elif world.broken:
+            world.broken = False
+            raise Broken
+        return {"found": [first, (yield slow(2))]}
+
+    graph = node_graph(paint(body), saver, retry_policy=TWICE if ends == "retry" else None)
+    if ends == "question":
+        lane.invoke(graph, {}, thread)
+    elif ends == "failure":
+        with pytest.raises(Broken):
+            lane.invoke(graph, {}, thread)
+    command = {"question": Command(resume=1), "failure": None, "retry": {}}[ends]
+    assert lane.invoke(graph, command, thread) == {"found": [1, 2]}
+    assert world.ran == [1, 2]
+
+
+# ---------------------------------------------------------------------- older checkpoints
+
+
+def test_an_older_checkpoint_is_run_again_as_another_branch(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, world: World
+) -> None:
+    work = task(world.work)
+    program = entrypoint(checkpointer=saver)(lambda x, previous: [previous, work(x).result()])
+    lane.invoke(program, 1, thread)
+    lane.invoke(program, 2, thread)
+    begin = next(s for s in lane.history(program, thread) if s.metadata["step"] == 1)
+    assert lane.invoke(program, None, begin.config) == [[None, 1], 2]
+    assert world.ran == [1, 2, 2]
+    assert lane.state(program, thread).metadata["status"] == "done"

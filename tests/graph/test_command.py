@@ -3,7 +3,7 @@
 import operator
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
@@ -14,7 +14,7 @@ from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import InvalidUpdateError, NodeTimeoutError
 from twinstep.graph import END, START
-from twinstep.types import Command, Overwrite, Send, interrupt
+from twinstep.types import Command, GraphOutput, Overwrite, Send, interrupt
 
 Colour = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -27,6 +27,8 @@ def commanding(command: Any, nodes: str = "bc", edges: Any = (), colour: Colour 
 
 # ---------------------------------------------------------------------- commands of nodes
 
+MIXED: Any = ("b", Send("c", {}))
+
 
 @pytest.mark.parametrize(
     ("command", "log"),
@@ -34,7 +36,7 @@ def commanding(command: Any, nodes: str = "bc", edges: Any = (), colour: Colour 
         (Command(goto="b"), ["b"]),
         (Command(goto="b", update={"log": ["a"]}), ["a", "b"]),
         (Command(goto=["c", "b"]), ["b", "c"]),
-        (Command(goto=("b", Send("c", {}))), ["b", "c"]),
+        (Command(goto=MIXED), ["b", "c"]),
         (Command(goto=Send("c", {})), ["c"]),
         (Command(goto=END, update={"log": ["a"]}), ["a"]),
         (Command(goto=[END, "b"]), ["b"]),
@@ -251,11 +253,16 @@ def test_dicts_that_look_like_an_overwrite_are_just_values(value: Any, lane: Lan
     assert lane.invoke(one(lambda s: {"x": value}), {})["x"] == value
 
 
+def test_a_command_may_be_made_through_its_type(lane: Lane) -> None:
+    assert lane.invoke(commanding(Command[Literal["b"]](goto="b")), {})["log"] == ["b"]
+    assert GraphOutput[int](1) == GraphOutput(1)
+
+
 def test_what_a_user_sees_of_a_command() -> None:
     assert repr(Command(goto="b", update={"x": 1})) == "Command(update={'x': 1}, goto='b')"
     assert Command.PARENT == "__parent__"
-    with pytest.raises(AttributeError):
-        Command().goto = "b"  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="cannot assign"):
+        setattr(Command(), "goto", "b")  # noqa: B010
 
 
 def test_interrupting_packets_keep_the_results_of_their_siblings(lane: Lane, thread: dict[str, Any]) -> None:

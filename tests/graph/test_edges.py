@@ -47,6 +47,12 @@ def test_a_node_that_several_reach_in_one_superstep_runs_once(lane: Lane) -> Non
     assert lane.invoke(graph.compile(), {})["log"] == ["a", "b", "c"]
 
 
+def test_joins_are_told_apart_whatever_their_nodes_are_called(lane: Lane) -> None:
+    nodes = {name: says(name) for name in ("a", "a+b", "b", "c")}
+    edges: Any = [(START, "a"), ("a", "a+b"), ("a+b", "b"), (["a+b"], "c"), (["a", "b"], "c")]
+    assert lane.invoke(build(nodes, edges).compile(), {})["log"] == ["a", "a+b", "b", "c", "c"]
+
+
 def test_a_join_fires_again_in_a_loop(lane: Lane) -> None:
     graph = build(letters("abd"), [(START, "a"), (START, "b"), (["a", "b"], "d")])
     graph.add_conditional_edges("d", lambda s: ["a", "b"] if len(s["log"]) < 6 else END, ["a", "b", END])

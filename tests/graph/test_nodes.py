@@ -413,18 +413,113 @@ def test_an_error_handler_may_ask_a_question(saver: BaseCheckpointSaver, lane: L
     assert lane.invoke(graph, Command(resume="yes"), thread)["log"] == ["boom", "yes"]
 
 
+def test_an_error_handler_is_given_the_packet_of_its_node(lane: Lane) -> None:
+    handler = lambda packet, error: {"log": [packet, str(error.error)]}  # noqa: E731
+    graph = build({"n": (boom, {"error_handler": handler})}, [])
+    graph.add_conditional_edges(START, lambda s: [Send("n", i) for i in range(2)], ["n"])
+    assert lane.invoke(graph.compile(), {})["log"] == [0, "boom", 1, "boom"]
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (one(boom), "boom"),
+        (lambda s: {"lgo": 1}, "'lgo'"),
+        (lambda s: threading.Event().wait(5), "exceeded its run timeout"),
+    ],
+    ids=["nested graph", "bad update", "time limit"],
+)
+def test_an_error_handler_takes_every_failure_of_its_node(action: Any, message: str, lane: Lane) -> None:
+    graph = with_handler(handled, action, timeout=0.03).compile()
+    assert message in lane.invoke(graph, {})["log"][-1]
+
+
+def test_a_command_to_the_parent_is_no_failure(lane: Lane) -> None:
+    inner = one(lambda s: Command(graph=Command.PARENT, goto="fin"))
+    assert lane.invoke(with_handler(handled, inner).compile(), {})["log"] == ["b", "fin"]
+
+
+def test_a_finished_error_handler_is_not_run_again(
+    saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+) -> None:
+    ran: list[str] = []
+    handler_done = threading.Event()
+
+    def handler(state: Any) -> dict[str, Any]:
+        ran.append("handler")
+        handler_done.set()
+        return {"log": ["h"]}
+
+    def sibling(state: Any) -> dict[str, Any]:
+        ran.append("sibling")
+        assert handler_done.wait(5)
+        if ran.count("sibling") == 1:
+            threading.Event().wait(0.02)
+            raise KeyError("sibling")
+        return {"log": ["s"]}
+
+    graph = side_by_side({"a": (boom, {"error_handler": handler}), "s": sibling}).compile(saver)
+    with pytest.raises(KeyError):
+        lane.invoke(graph, {}, thread)
+    chunks = lane.stream(graph, None, thread)
+    assert chunks == [{"__error_handler__a": {"log": ["h"]}}, {"s": {"log": ["s"]}}]
+    assert sorted(ran) == ["handler", "sibling", "sibling"]
+
+
 # ---------------------------------------------------------------------- caches and metadata
 
 
 def test_a_cached_node_runs_once_for_the_same_input(colour: Colour, lane: Lane) -> None:
     ran: list[Any] = []
-    node = colour(lambda state: ran.append(state.get("x")) or {"log": ["c"]})
-    graph = row({"n": (node, {"cache_policy": CachePolicy()})}).compile(cache=InMemoryCache())
+
+    def node(state: S) -> dict[str, Any]:
+        ran.append(state.get("x"))
+        return {"log": ["c"]}
+
+    graph = row({"n": (colour(node), {"cache_policy": CachePolicy()})}).compile(cache=InMemoryCache())
     fresh, cached = {"n": {"log": ["c"]}}, {"n": {"log": ["c"]}, "__metadata__": {"cached": True}}
     assert [lane.stream(graph, {"x": x}) for x in (1, 1, 2)] == [[fresh], [cached], [fresh]]
     lane.call(graph, "clear_cache")
     assert lane.stream(graph, {"x": 1}) == [fresh]
     assert ran == [1, 2, 1]
+
+
+def test_a_cached_command_goes_where_it_went(lane: Lane) -> None:
+    node = (
+        lambda s: Command(update={"log": ["n"]}, goto="end"),
+        {"cache_policy": CachePolicy(), "destinations": ["end"]},
+    )
+    graph = build({"n": node, "end": says("end")}, [(START, "n")]).compile(cache=InMemoryCache())
+    assert [lane.invoke(graph, {})["log"] for _ in range(2)] == [["n", "end"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "ran"),
+    [
+        (CachePolicy(key_func=lambda state: str(state["x"] % 2)), [0, 1]),
+        (CachePolicy(ttl=60), [0, 1, 2]),
+        (CachePolicy(ttl=1e-9), [0, 1, 0, 2]),
+    ],
+)
+def test_what_a_cache_policy_says_about_keys_and_time(policy: CachePolicy, ran: list[int], lane: Lane) -> None:
+    seen: list[int] = []
+    graph = row({"n": (lambda s: seen.append(s["x"]), {"cache_policy": policy})}).compile(cache=InMemoryCache())
+    for x in (0, 1, 0, 2):
+        lane.invoke(graph, {"x": x})
+    assert seen == ran
+
+
+def test_failures_and_questions_are_not_cached(lane: Lane, thread: dict[str, Any]) -> None:
+    node, attempts = failing(1)
+    graph = row({"n": (node, {"cache_policy": CachePolicy()})}).compile(cache=InMemoryCache())
+    with pytest.raises(ConnectionError):
+        lane.invoke(graph, {})
+    assert [lane.invoke(graph, {})["log"] for _ in range(2)] == [[2]] * 2
+    assert len(attempts) == 2
+    asking = {"n": (lambda s: {"log": [interrupt("q")]}, {"cache_policy": CachePolicy()})}
+    graph = row(asking).compile(InMemorySaver(), cache=InMemoryCache())
+    assert lane.invoke(graph, {}, thread)["__interrupt__"][0].value == "q"
+    assert lane.invoke(graph, Command(resume="A"), thread)["log"] == ["A"]
 
 
 def test_a_cache_policy_without_a_cache_is_no_obstacle(lane: Lane) -> None:

@@ -4,16 +4,19 @@ import asyncio
 import operator
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from typing import Annotated, Any, TypedDict
 
 import pydantic
 import pytest
 
 from tests.conftest import Lane
-from tests.graph.kit import build, letters, one, row, says, side_by_side
+from tests.graph.kit import build, consume, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
-from twinstep.errors import GraphRecursionError, InvalidConfigError, InvalidUpdateError
+from twinstep.config import get_config
+from twinstep.errors import GraphRecursionError, InvalidConfigError, InvalidUpdateError, OutsideRunError
 from twinstep.graph import END, START
 from twinstep.managed import IsLastStep, RemainingSteps
 from twinstep.types import Send
@@ -96,6 +99,72 @@ def test_max_concurrency_limits_how_many_nodes_run_at_once(limit: int, colour: C
     graph.add_conditional_edges(START, lambda s: [Send("w", i) for i in range(8)], ["w"])
     assert lane.invoke(graph.compile(), {}, {"max_concurrency": limit})["log"] == list(range(8))
     assert peak <= limit
+
+
+MINE: ContextVar[str] = ContextVar("MINE", default="unset")
+
+
+def test_nodes_see_the_context_variables_of_their_caller(colour: Colour, lane: Lane) -> None:
+    def node(state: Any) -> dict[str, Any]:
+        return {"log": [MINE.get()]}
+
+    graph = build({name: colour(node) for name in "abc"}, [(START, "a"), (START, "b"), ("b", "c")]).compile()
+
+    def run() -> list[str]:
+        MINE.set("mine")
+        return list(lane.invoke(graph, {})["log"])
+
+    assert copy_context().run(run) == ["mine"] * 3
+
+
+@pytest.mark.parametrize("mode", ["updates", "custom"])
+def test_the_consumer_of_a_stream_is_outside_of_the_run(mode: Any, lane: Lane) -> None:
+    inner = one(lambda s: {"log": [get_config()["metadata"]["langgraph_checkpoint_ns"].partition(":")[0]]})
+    seen: list[Any] = []
+
+    def look(chunk: Any) -> None:
+        with pytest.raises(OutsideRunError):
+            get_config()
+        seen.append(chunk)
+        if not lane.is_async:
+            seen.append(inner.invoke({})["log"])
+
+    graph = row({name: (lambda s, writer: writer("w")) for name in "ab"}).compile()
+    consume(lane, look, graph, {}, stream_mode=mode)
+    assert len([chunk for chunk in seen if chunk != ["n"]]) == 2
+
+
+def test_one_compiled_graph_serves_many_runs_at_once(
+    saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+) -> None:
+    graph: Any = row({"a": lambda s: {"log": [s["x"]]}, "b": lambda s: {"log": [s["x"] + 1]}}).compile(saver)
+    configs = [{"configurable": {"thread_id": str(i)}} for i in range(40)]
+    if lane.is_async:
+
+        async def main() -> list[Any]:
+            return await asyncio.gather(*(graph.ainvoke({"x": i}, config) for i, config in enumerate(configs)))
+
+        outs = asyncio.run(main())
+    else:
+        with ThreadPoolExecutor(8) as pool:
+            outs = list(pool.map(lambda i: graph.invoke({"x": i}, configs[i]), range(40)))
+    assert outs == [{"x": i, "log": [i, i + 1]} for i in range(40)]
+    assert [lane.state(graph, config).values for config in configs] == outs
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"recursionlimit": 3}, "recursionlimit.*Did you mean 'recursion_limit'"),
+        ({"max_concurrency": 0}, "max_concurrency"),
+        ({"max_concurrency": "2"}, "max_concurrency"),
+        ({"metadata": 3}, "metadata"),
+        (["thread"], "A config is a mapping"),
+    ],
+)
+def test_options_of_a_config_that_cannot_be_used_are_refused(config: Any, message: str, lane: Lane) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        lane.invoke(side_by_side(letters("ab")).compile(), {}, config)
 
 
 # ---------------------------------------------------------------------- two writers

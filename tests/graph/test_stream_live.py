@@ -191,7 +191,7 @@ def test_a_graph_streamed_inside_a_node_is_live_there_too(lane: Lane) -> None:
 
 def test_nothing_runs_before_a_stream_is_read(lane: Lane) -> None:
     ran: list[str] = []
-    graph = row({"n": lambda s: ran.append("n")}).compile()
+    graph: Any = row({"n": lambda s: ran.append("n")}).compile()
     stream = graph.astream({}) if lane.is_async else graph.stream({})
     assert ran == []
     if lane.is_async:
@@ -213,7 +213,7 @@ def test_a_stream_that_is_closed_early_runs_no_further_superstep(mode: str, lane
 
         return run
 
-    graph = row({name: node(name) for name in "abc"}).compile()
+    graph: Any = row({name: node(name) for name in "abc"}).compile()
     if lane.is_async:
 
         async def main() -> None:

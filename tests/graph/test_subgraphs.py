@@ -74,6 +74,25 @@ def test_w19_nested_graphs_and_siblings_fold_into_one_key(
     assert lane.invoke(graph, given) == {**given, **out}
 
 
+def test_nested_graphs_side_by_side_may_read_one_key(lane: Lane) -> None:
+    graph = side_by_side({"a": child("a"), "b": child("b")}).compile()
+    assert lane.invoke(graph, {"x": 1}) == {"x": 1, "log": ["a", "b"]}
+    assert lane.stream(row({"sub": child()}).compile(), {"x": 1}) == [{"sub": {"log": ["c"]}}]
+
+
+def test_packets_to_a_nested_graph_each_ask_and_are_answered(
+    saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+) -> None:
+    inner = one(lambda s: {"log": [(s["x"], interrupt(f"q{s['x']}"))]})
+    graph = build({"sub": inner}, [])
+    graph.add_conditional_edges(START, lambda s: [Send("sub", {"x": i}) for i in range(3)], ["sub"])
+    compiled = graph.compile(saver)
+    asked = lane.invoke(compiled, {}, thread)["__interrupt__"]
+    assert [question.value for question in asked] == ["q0", "q1", "q2"]
+    answers = {question.id: question.value.upper() for question in asked}
+    assert lane.invoke(compiled, Command(resume=answers), thread)["log"] == [(0, "Q0"), (1, "Q1"), (2, "Q2")]
+
+
 class Other(TypedDict):
     foo: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -10,7 +11,13 @@ import pytest
 from tests.conftest import Lane
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
-from twinstep.errors import EmptyInputError, NoCheckpointerError, NonDeterminismError, UnknownInterruptError
+from twinstep.errors import (
+    EmptyInputError,
+    NoCheckpointerError,
+    NodeInterrupt,
+    NonDeterminismError,
+    UnknownInterruptError,
+)
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, StateGraph
 from twinstep.types import Command, GraphOutput, Interrupt, interrupt
@@ -33,7 +40,7 @@ def chain(*nodes: tuple[str, Callable[..., Any]], **options: Any) -> Any:
     for name, node in nodes:
         builder.add_node(name, node)
     names = [START, *(name for name, _ in nodes), END]
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         builder.add_edge(before, after)
     return builder.compile(**options)
 
@@ -403,3 +410,88 @@ def test_a_question_with_values_of_many_types_arrives_as_it_is(lane: Lane, saver
     assert question.value == value
     (stored,) = lane.state(program, thread).interrupts
     assert (stored, type(stored.value["pair"])) == (question, tuple)
+
+
+# ---------------------------------------------------------------------- static breakpoints, older spelling
+
+
+@pytest.mark.parametrize("where", ["interrupt_before", "interrupt_after"])
+@pytest.mark.parametrize("names", ["*", ["ask"]], ids=["every", "named"])
+def test_a_static_breakpoint_stops_a_run_and_none_goes_on(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, where: str, names: Any
+) -> None:
+    ran: list[str] = []
+    nodes = [(name, lambda state, name=name: ran.append(name)) for name in ("ask", "last")]
+    graph = chain(*nodes, checkpointer=saver, **{where: names})
+    assert lane.invoke(graph, INPUT, thread) == {"x": 0, "log": [], "__interrupt__": []}
+    assert ran == ([] if where == "interrupt_before" else ["ask"])
+    state = lane.state(graph, thread)
+    assert state.next == (("ask",) if where == "interrupt_before" else ("last",))
+    assert (state.interrupts, state.metadata["status"]) == ((), "interrupted")
+    rest = lane.stream(graph, None, thread)
+    again = where == "interrupt_before" and names == "*"
+    assert (rest[-1] == {"__interrupt__": ()}) == again
+    if again:
+        lane.invoke(graph, None, thread)
+    assert ran == ["ask", "last"]
+    assert lane.state(graph, thread).next == ()
+
+
+def test_an_entrypoint_takes_breakpoints_at_run_time(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:
+    program = entrypoint(checkpointer=saver)(lambda x: x + 1)
+    assert lane.invoke(program, 1, thread, interrupt_before="*") == {"__interrupt__": []}
+    assert lane.state(program, thread).next == ("<lambda>",)
+    assert lane.invoke(program, None, thread) == 2
+
+
+def test_a_node_may_raise_its_question(lane: Lane, colour: Colour, saver: BaseCheckpointSaver, thread: Any) -> None:
+    def node(state: State) -> Any:
+        if state["x"] == 0:
+            raise NodeInterrupt("x is 0")
+        return {"log": [state["x"]]}
+
+    graph = chain(("node", colour(node)), checkpointer=saver)
+    (question,) = lane.invoke(graph, INPUT, thread)["__interrupt__"]
+    assert (question.value, len(question.id)) == ("x is 0", 32)
+    assert lane.invoke(graph, None, thread)["__interrupt__"] == [question]
+    assert lane.invoke(graph, Command(update={"x": 5}), thread) == {"x": 5, "log": [5]}
+
+
+# ---------------------------------------------------------------------- the usual patterns
+
+
+def test_a_review_decides_the_way(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:
+    def review(state: State) -> Command[Any]:
+        return Command(goto="send" if interrupt({"send?": state["x"]}) else END)
+
+    builder = StateGraph(State)
+    builder.add_node("review", review, destinations=("send", END))
+    builder.add_node("send", lambda state: {"log": ["sent"]})
+    builder.add_edge(START, "review")
+    graph = builder.compile(checkpointer=saver)
+    for answer, log in ((False, []), (True, ["sent"])):
+        lane.invoke(graph, INPUT, thread)
+        assert lane.invoke(graph, Command(resume=answer), thread)["log"] == log
+
+
+def test_a_review_of_each_step_of_an_essay(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:
+    written: list[str] = []
+
+    @task
+    def write(topic: str, hint: str) -> str:
+        written.append(hint)
+        return f"{topic}: {hint}"
+
+    @entrypoint(checkpointer=saver)
+    def essay(topic: str) -> dict[str, Any]:
+        hint, drafts = "first", []
+        while True:
+            drafts.append(write(topic, hint).result())
+            hint = interrupt({"draft": drafts[-1]})
+            if hint == "good":
+                return {"essay": drafts[-1], "drafts": len(drafts)}
+
+    assert lane.invoke(essay, "cat", thread)["__interrupt__"][0].value == {"draft": "cat: first"}
+    assert lane.invoke(essay, Command(resume="longer"), thread)["__interrupt__"][0].value == {"draft": "cat: longer"}
+    assert lane.invoke(essay, Command(resume="good"), thread) == {"essay": "cat: longer", "drafts": 2}
+    assert written == ["first", "longer"]

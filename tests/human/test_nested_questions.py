@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
@@ -100,6 +101,30 @@ def test_parallel_children_ask_together(lane: Lane, saver: BaseCheckpointSaver, 
     assert set(ids) == {"a", "b"}
     answers = {ids["a"]: 1, ids["b"]: 2}
     assert lane.invoke(outer, Command(resume=answers), thread) == [["a", 1], ["b", 2]]
+
+
+def test_children_that_run_at_once_ask_together(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:
+    ran: list[int] = []
+
+    @task
+    async def slow(x: int) -> None:
+        await asyncio.sleep(0.02 * x)
+        ran.append(x)
+
+    @entrypoint()
+    async def inner(x: int) -> Any:
+        await slow(x)
+        return [x, interrupt(x)]
+
+    @entrypoint(checkpointer=saver)
+    async def outer(n: int) -> Any:
+        return await asyncio.gather(*(inner.ainvoke(i) for i in range(n)))
+
+    ids = {q.value: q.id for q in lane.invoke(outer, 2, thread)["__interrupt__"]}
+    assert set(ids) == {0, 1}
+    answers = {ids[0]: "a", ids[1]: "b"}
+    assert lane.invoke(outer, Command(resume=answers), thread) == [[0, "a"], [1, "b"]]
+    assert ran == [0, 1]
 
 
 def test_parent_and_child_ask_one_after_the_other(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:

@@ -58,22 +58,32 @@ class Dog:
 
     def __init__(self, pid: int, out: Path) -> None:
         self.pid, self._out = pid, out
-        self._pidfd = os.pidfd_open(pid)
+        self._pidfd: int | None = os.pidfd_open(pid)
 
     def alive(self) -> bool:
         """Tell whether it still runs."""
-        return not select.select([self._pidfd], [], [], 0)[0]
+        return not self.wait(0)
 
     def wait(self, seconds: float = LONG) -> bool:
         """Wait for its end; tell whether it came in time."""
-        return bool(select.select([self._pidfd], [], [], seconds)[0])
+        if self._pidfd is None:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            return False
+        os.close(self._pidfd)
+        self._pidfd = None
+        return True
 
     def kill(self) -> bool:
         """Kill it without warning; tell whether it was still running."""
-        was_alive = self.alive()
+        if not self.alive():
+            return False
+        assert self._pidfd is not None
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         assert self.wait()
-        return was_alive
+        return True
 
     def said(self) -> str:
         """Return what it has printed, when it has ended."""
@@ -81,10 +91,6 @@ class Dog:
             self.kill()
             raise TimeoutError(f"a job did not end: {self._out.read_text()}")
         return self._out.read_text().strip()
-
-    def close(self) -> None:
-        """Give the handle of the process back."""
-        os.close(self._pidfd)
 
     def wait_for(self, file: Path) -> None:
         """Wait until it has made a file."""
@@ -134,7 +140,6 @@ class Kennel:
     ) -> None:
         for dog in self._dogs:
             dog.kill()
-            dog.close()
         self._master.kill()
         self._master.communicate()
         self._dir.cleanup()

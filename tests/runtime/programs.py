@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import threading
 import time
 from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
 from typing import Annotated, Any, TypedDict
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
@@ -94,6 +96,26 @@ def fan(*nodes: str | Node, then: str | None = None) -> StateGraph:
     if then is not None:
         graph.add_edge(names, _add(graph, then))
     return graph
+
+
+def within(seconds: float, act: Callable[[], Any]) -> Any:
+    """Do something in a thread and return its result; fail if it hangs."""
+    outcome: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put((True, act()))
+        except BaseException as error:
+            outcome.put((False, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        ok, value = outcome.get(timeout=seconds)
+    except Empty:
+        raise AssertionError(f"it hangs: no end after {seconds} seconds") from None
+    if ok:
+        return value
+    raise value
 
 
 def at(thread: Config, **more: Any) -> Config:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.runtime.programs import State, Switch, chain, fan, noted
+from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import GraphValidationError, InvalidConfigError
 from twinstep.func import entrypoint
 from twinstep.graph import START, StateGraph
 from twinstep.types import Command, GraphOutput, interrupt
+
+
+@pytest.fixture
+def saver() -> InMemorySaver:
+    """What is tested here happens before anything is stored, or does not depend on where."""
+    return InMemorySaver()
 
 
 @pytest.mark.parametrize(

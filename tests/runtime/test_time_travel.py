@@ -164,23 +164,6 @@ def test_a_nested_graph_starts_over_on_a_fork(lane, saver, thread):
     assert child_ran.calls == 2
 
 
-def test_a_nested_graph_with_a_memory_remembers_on_a_fork_what_it_knew_then(lane, saver, thread):
-    def count(state: State) -> State:
-        return {"x": state.get("x", 0) + 1}
-
-    child = chain(count).compile(True)
-
-    def ask_child(state: State) -> State:
-        return {"log": [child.invoke({}, {})["x"]]}
-
-    graph = chain(ask_child).compile(saver)
-    lane.invoke(graph, {}, thread)
-    after_first = lane.state(graph, thread)
-    assert lane.invoke(graph, {}, thread)["log"] == [1, 2]
-    assert lane.invoke(graph, {}, thread)["log"] == [1, 2, 3]
-    assert lane.invoke(graph, {}, after_first.config)["log"] == [1, 2]
-
-
 def test_branches_hold_their_own_lists(lane, saver, thread):
     """Lists are stored as growth; growth on one branch must not show on another."""
     graph = chain("a").compile(saver)

@@ -226,7 +226,7 @@ def test_supersteps_that_cannot_be_meant_are_refused(lane, saver, thread, supers
         ({"lug": []}, "__input__", "'lug'.*Did you mean 'log'"),
         (5, "a", "5"),
         (5, "__input__", "5"),
-        ({"x": 1}, END, END),
+        ({"x": 1}, END, "END takes no values"),
         (Command(goto="nowhere"), "a", "nowhere"),
     ],
 )

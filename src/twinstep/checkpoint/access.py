@@ -41,8 +41,6 @@ from twinstep.types import RunnableConfig
 S = TypeVar("S", bound=str)
 Strategy = Literal["keep_latest", "delete"]
 
-_CHANNELS = {"result": RETURN, "error": ERROR, "questions": INTERRUPT, "answer": RESUME}
-"""The channel under which a record that is no list of writes appears among pending writes."""
 _SPECIAL = frozenset({ERROR, INTERRUPT, RESUME})
 """The channels whose pending write is replaced by a later one of the same task."""
 
@@ -325,14 +323,25 @@ def _versions(chain: Sequence[Link]) -> ChannelVersions:
 
 def _pending(records: list[tuple[str, Record]]) -> list[PendingWrite]:
     """Return what tasks have on record, ordered by task."""
-    records.sort(key=lambda each: (each[1].name, each[0]))
-    return [(id, channel, value) for id, record in records for channel, value in _writes(record)]
+    found = [(record.name, id.removeprefix(f"{record.kind}:"), record) for id, record in records]
+    found.sort(key=lambda each: each[:2])
+    return [(id, channel, value) for _, id, record in found for channel, value in _writes(record)]
 
 
 def _writes(record: Record) -> list[tuple[str, Any]]:
     """Return a record in the form of writes to channels."""
-    channel = _CHANNELS.get(record.kind)
-    return [(channel, record.value)] if channel else [(name, value) for name, value in record.value]
+    value = record.value
+    match record.kind:
+        case "result":
+            return [(RETURN, value)]
+        case "error":
+            return [(ERROR, value)]
+        case "questions":
+            return [(INTERRUPT, tuple(question for question, _ in value))]
+        case "answer":
+            return [(RESUME, value[1])]
+        case _:
+            return [(channel, each) for channel, each in value]
 
 
 def _merge(known: Sequence[tuple[str, Any]], writes: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -34,7 +34,17 @@ UNSET = 4  # [UNSET]: no value
 SAME = 5  # [SAME, channel]: the value that the named channel has after this checkpoint
 Change = list[Any]
 
+
+class _Same:
+    """The type of `SAME_AS_STATE`."""
+
+    __slots__ = ()
+
+
+SAME_AS_STATE: Any = _Same()
+"""Stands, among the writes of a task, for a value that is the channel's own after the checkpoint."""
 register_constant(NOTHING, name="twinstep:NOTHING")
+register_constant(SAME_AS_STATE, name="twinstep:SAME_AS_STATE")
 for _cls in (Send, Command, Interrupt, Overwrite):
     register_type(_cls, name=f"twinstep:{_cls.__name__}")
 
@@ -182,6 +192,8 @@ def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], re
     try:
         body = serde.dumps(list(record))
     except EncodingError:
+        for channel, value in record.value if record.kind == "writes" else ():
+            serde.dumps(value, at=f"state.{channel} (written by '{record.name}')")
         serde.dumps(record.value, at=f"{record.kind} of '{record.name}'")
         raise
     return RecordRow(*key, _SEAL + _checksum(place, key, body) + body)

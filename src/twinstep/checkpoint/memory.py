@@ -137,9 +137,9 @@ class InMemorySaver(BaseCheckpointSaver):
         epoch, holder = (thread.epoch, thread.holder) if thread else (0, None)
         space = thread.spaces.get(commit.ns) if thread else None
         head = space.head.checkpoint if space else None
-        if epoch != commit.epoch or not (commit.claim or holder == commit.run):
-            raise conflict(commit, holder)
-        if head != commit.expect if commit.checkpoint else head is None and commit.records:
+        fenced = epoch != commit.epoch or not (commit.claim or holder == commit.run)
+        moved = head != commit.expect if commit.checkpoint else bool(commit.records) and head is None
+        if fenced or moved:
             raise conflict(commit, holder)
         return space
 

@@ -84,7 +84,7 @@ class entrypoint:  # a decorator, written like one
         self.retry = retry_policies(retry_policy if retry_policy is not None else retry)
         self.timeout = TimeoutPolicy.of(timeout)
 
-    @dataclass(frozen=True, slots=True, kw_only=True)
+    @dataclass(frozen=True, kw_only=True)
     class final(Generic[R, S]):  # read as entrypoint.final
         """Return one value to the caller and save another for the next run's `previous`."""
 

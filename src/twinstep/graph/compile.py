@@ -18,7 +18,7 @@ from twinstep.constants import END, ROOT, START, TAG_HIDDEN, TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
 from twinstep.graph.nodes import NodeDef
 from twinstep.graph.routes import Router, trigger_of
-from twinstep.graph.schema import AnyChannel, Schema, writes_of
+from twinstep.graph.schema import AnyChannel, Schema, own, writes_of
 from twinstep.graph.state import StateGraph
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
@@ -59,7 +59,7 @@ def compile_spec(
         typed=builder.schemas[builder.output_schema].build,
         stream=_picker(all_keys),
         goto=lambda goto: router.goto(goto) if goto else [],
-        update=router.results("Command"),
+        update=router.results("A command"),
         interrupt_before=interrupt_before,
         interrupt_after=interrupt_after,
     )
@@ -79,7 +79,7 @@ def _joins(builder: Builder, channels: dict[str, AnyChannel]) -> dict[str, list[
 
 
 def _join_name(starts: Sequence[str], end: str) -> str:
-    return f"join:{'+'.join(starts)}:{end}"
+    return f"join:{'+'.join(start.replace('+', '++') for start in starts)}:{end}"
 
 
 def _start_node(builder: Builder, router: Router, keys: Mapping[str, AnyChannel]) -> NodeSpec:
@@ -106,7 +106,7 @@ def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str])
         name=node.name,
         action=node.action,
         read=_reader(builder, schema, child),
-        writes=router.results(node.name),
+        writes=router.results(f"Node '{node.name}'"),
         result=None if child is None else nested_result(child, builder.channels),
         triggers=(trigger_of(node.name), *joins),
         coerce=schema.coerce,
@@ -119,7 +119,7 @@ def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str])
     )
     if node.error_handler is not None:
         handler = f"__error_handler__{node.name}"
-        spec.error_handler = NodeSpec(handler, node.error_handler, spec.read, router.results(handler), ())
+        spec.error_handler = NodeSpec(handler, node.error_handler, spec.read, router.results(f"Node '{handler}'"), ())
     return spec
 
 
@@ -138,8 +138,8 @@ def nested_result(
 ) -> Callable[[Sequence[Write], Any], Any]:
     """Return what makes the update of a node from what the nodes of the graph nested in it wrote, and its output.
 
-    The child's keys that do not exist here are left out. Where both sides fold, the child began with our value, so its
-    output would count that twice: the update is what its nodes wrote.
+    The child's keys that do not exist here, or that its nodes have not written, are left out. Where both sides fold,
+    the child began with our value, so its output would count that twice: the update is what its nodes wrote.
     """
     folding = {
         key: channel
@@ -150,7 +150,8 @@ def nested_result(
     def update(written: Sequence[Write], result: Any) -> Any:
         if not isinstance(result, dict) or ROOT in keys:
             return result
-        plain = [(key, value) for key, value in result.items() if key in keys and key not in folding]
+        touched = result.keys() if child.spec.functional else {key for key, _ in written}
+        plain = [(k, value) for k, value in result.items() if k in keys and k in touched and k not in folding]
         return [*plain, *_joined([(key, value) for key, value in written if key in folding], folding)]
 
     return update
@@ -210,5 +211,5 @@ def _input(builder: Builder, keys: Mapping[str, AnyChannel]) -> Callable[[Any], 
 
 def _picker(keys: Sequence[str]) -> Callable[[View], Any]:
     if ROOT in keys:
-        return lambda view: view.get(ROOT)
-    return lambda view: {key: view[key] for key in keys if key in view}
+        return lambda view: own(view.get(ROOT))
+    return lambda view: {key: own(view[key]) for key in keys if key in view}

@@ -55,10 +55,18 @@ class Router:
                 if key not in keys and key not in self.internal:
                     raise self.unknown_key(key, node)
                 if key in self.checks:
-                    found[n] = (key, self.checks[key](value))
+                    found[n] = (key, self.checked(key, value))
             return found
 
         return writes
+
+    def checked(self, key: str, value: Any) -> Any:
+        """Return a value as the type of its key."""
+        try:
+            return self.checks[key](value)
+        except Exception as error:
+            error.add_note(f"At key '{key}' of '{self.graph}'")
+            raise
 
     def _part(self, part: Any) -> list[Write]:
         if isinstance(part, Command):
@@ -126,7 +134,7 @@ class Router:
     def unknown_key(self, key: Any, node: str) -> InvalidUpdateError:
         """Return the error of an update of a key that does not exist."""
         return InvalidUpdateError(
-            f"Node '{node}' of '{self.graph}' wrote '{key}', which is not a key of its state "
+            f"{node} of '{self.graph}' wrote '{key}', which is not a key of its state "
             f"({', '.join(self.keys)})." + did_you_mean(key, self.keys)
         )
 

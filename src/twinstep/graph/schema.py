@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
 from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
@@ -73,7 +73,10 @@ class Schema:
         if fields is None:
             return {}
         plain = [key for key, channel in self.channels.items() if isinstance(channel, LastValue) and key in fields]
-        types: dict[str, Any] = {key: Annotated[fields[key].annotation, fields[key]] for key in plain}
+        types: dict[str, Any] = {key: fields[key].annotation for key in plain}
+        for key, typ in types.items():
+            if fields[key].metadata:
+                types[key] = Annotated[(typ, *fields[key].metadata)]
         return {key: adapter(typ).validate_python for key, typ in types.items()}
 
     def coerce(self, payload: Any) -> Any:
@@ -107,18 +110,27 @@ def hints_of(type: Any) -> dict[str, Any]:
     if not inspect.isclass(type) or not (is_typeddict(type) or is_structured(type) or _own_annotations(type)):
         return {}
     try:
-        return get_type_hints(type, include_extras=True)
+        return _given(type, get_type_hints(type, include_extras=True))
     except NameError:
         # a class made inside a function may refer to names of that function: look where the graph is being built
         frame = sys._getframe(1)
         while frame is not None:
             try:
-                return get_type_hints(type, localns=frame.f_locals, include_extras=True)
+                return _given(type, get_type_hints(type, localns=frame.f_locals, include_extras=True))
             except NameError:
                 if frame.f_back is None:
                     raise
                 frame = frame.f_back
         raise
+
+
+def _given(type: Any, hints: dict[str, Any]) -> dict[str, Any]:
+    """Return the annotations of what the constructor takes."""
+    if dataclasses.is_dataclass(type):
+        return {f.name: hints[f.name] for f in dataclasses.fields(type) if f.init}
+    fields = getattr(type, "model_fields", None)
+    named = hints if fields is None else {name: hints[name] for name in fields if name in hints}
+    return {name: hint for name, hint in named.items() if get_origin(hint) is not ClassVar and hint is not ClassVar}
 
 
 def _own_annotations(type: Any) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, get_args, get_origin
 
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import END, NS_END, NS_SEP, RESERVED, START
+from twinstep.constants import END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.nodes import BranchDef, NodeDef
 from twinstep.graph.schema import AnyChannel, Schema
@@ -106,6 +106,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         register_schema_types(type)
         self.managed.update(schema.managed)
         for key, channel in schema.channels.items():
+            if (key in RESERVED and key != ROOT) or key.startswith(("branch:to:", "join:")):
+                raise GraphValidationError(f"State key '{key}' of {schema.name} is used by the engine; choose another.")
             known = self.channels.get(key)
             if known is None:
                 self.channels[key] = channel
@@ -132,23 +134,19 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Args:
             node: the node's name, or the action, whose name is then taken.
             action: a function or coroutine function of the state, a compiled graph, an entrypoint, any runnable.
-            defer: run it only when no other node is due.
-            metadata: shown in drawings and streams.
+            defer: run it only when no other node is due; metadata: shown in drawings and streams.
             input_schema: what the node reads; by default the annotation of its first parameter, or the whole state.
             retry_policy: one or several; the first that matches an error decides.
             cache_policy: keep its result for the same input (needs `compile(cache=...)`).
             error_handler: runs in its place when it has failed for good.
-            destinations: where its commands may go, for drawings and checks.
-            timeout: seconds (or `TimeoutPolicy`) that one attempt may take.
+            destinations: where its commands may go; timeout: seconds (or a policy) that one attempt may take.
 
         Raises:
             GraphValidationError: the name is taken, reserved or not allowed, or the action is missing.
         """
         if not isinstance(node, str):
             action, node = node, Action(node).name
-        if action is None:
-            raise GraphValidationError(f"add_node('{node}') needs an action: add_node('{node}', function).")
-        self._check_name(node)
+        self._check_name(node, action)
         found = Action(action)
         schema = input_schema or _first_parameter_type(action) or self.state_schema
         self.add_schema(schema)
@@ -167,7 +165,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         )
         return self
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, name: str, action: Any) -> None:
+        if action is None:
+            raise GraphValidationError(f"add_node('{name}') needs an action: add_node('{name}', function).")
         if name in RESERVED:
             raise GraphValidationError(f"Node `{name}` is reserved.")
         if name in self.nodes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, suppress
 from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
@@ -15,6 +15,7 @@ from twinstep.errors import NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
 from twinstep.pregel.execute import run_call, run_node
+from twinstep.pregel.futures import remember
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.pregel.workers import Job, in_slot, lend
@@ -75,8 +76,7 @@ async def drive(program: Program[Any], result: list[Any], listener: Listener) ->
         yield listener.chunks.popleft()
 
 
-@contextmanager
-def nested(run: Run) -> Iterator[None]:
+def enter(run: Run) -> None:
     """Enter a run on this event loop; one nested in a task works in the slot of that task."""
     root, parent = run.root, run.parent
     if parent is None:
@@ -84,7 +84,16 @@ def nested(run: Run) -> Iterator[None]:
         root.gate = Gate(root.limit, root.loop) if root.limit else None
     elif isinstance(parent, Task):
         lend(parent)
-    yield
+
+
+async def run(run: Run, main: Coroutine[Any, Any, Any]) -> Any:
+    """Run the coroutine that executes a run; the task that it is nested in ends only when it has."""
+    enter(run)
+    if not isinstance(run.parent, Task):
+        return await main
+    child = AsyncFuture(main, loop=asyncio.get_running_loop())
+    remember(run.parent, child)
+    return await child
 
 
 # ---------------------------------------------------------------------- tasks of a superstep
@@ -119,15 +128,20 @@ class Batch:
     async def wait(self) -> None:
         """Wait until all tasks have ended."""
         await asyncio.wait(self._running)
-        failed = any(isinstance(task.error, Exception) for task in self._running.values())
-        for task in self._running.values():
-            if failed and isinstance(task.error, asyncio.CancelledError):
+        cancelled = [task for task in self._running.values() if isinstance(task.error, asyncio.CancelledError)]
+        if any(task.error is not None and task not in cancelled for task in self._running.values()):
+            for task in cancelled:  # because of the failure of another one
                 task.error = None
 
     async def abandon(self) -> None:
         """Cancel everything and wait for the end."""
         self.cancel()
         await self.wait()
+
+
+def start_call(task: CallTask, loop: asyncio.AbstractEventLoop) -> AsyncFuture:
+    """Start a task call made by code on an event loop."""
+    return AsyncFuture(_in_slot(task, run_call(task)), loop=loop)
 
 
 async def _in_slot(task: Task, program: Program[Any]) -> Any:
@@ -230,10 +244,7 @@ async def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> AsyncGener
 
 
 class AsyncFuture(asyncio.Task[Any]):
-    """A task call made by code on an event loop."""
-
-    def __init__(self, task: CallTask, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(_in_slot(task, run_call(task)), loop=loop)
+    """Something that a task has started on an event loop: a call of a task, or a nested run."""
 
     def result(self) -> Any:
         """Return the result of a task that has ended.
@@ -247,18 +258,25 @@ class AsyncFuture(asyncio.Task[Any]):
 
     def give_up(self) -> None:
         """Cancel the task; may be called from any thread."""
-        self.get_loop().call_soon_threadsafe(self.cancel)
+        if not self._over():
+            self.get_loop().call_soon_threadsafe(self.cancel)
 
     def wait(self) -> None:
         """Wait for the end, in a thread other than that of the loop."""
+        if self._over():
+            return
         ended = threading.Event()
         self.get_loop().call_soon_threadsafe(self.add_done_callback, lambda _: ended.set())
         ended.wait()
 
+    def _over(self) -> bool:
+        """Tell whether the task has ended; one whose loop is closed has, whatever it was doing."""
+        return self.done() or self.get_loop().is_closed()
+
     def failure(self) -> tuple[BaseException, bool] | None:
         """Return the error of a task that has ended, and whether somebody has seen it."""
         seen = not self._log_traceback  # asyncio's own note, for its warning about errors that nobody retrieved
-        error = None if self.cancelled() else self.exception()
+        error = None if self.cancelled() or not self.done() else self.exception()
         return None if error is None else (error, seen)
 
 
@@ -354,10 +372,23 @@ async def _join(effect: Join) -> list[tuple[BaseException, bool]]:
         if effect.cancel:
             future.give_up()
         if not future.done():
-            waiting.append(asyncio.wrap_future(future) if isinstance(future, Future) else future)
+            waiting.append(_end_of(future) if isinstance(future, Future) else future)
     if waiting:
         await asyncio.wait(waiting)
     return [failure for future in effect.futures if (failure := future.failure()) is not None]
+
+
+def _end_of(future: Future[Any]) -> asyncio.Future[None]:
+    """Return a future of this loop that ends with one of a thread, and does not look at its outcome."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not end.done():
+            end.set_result(None)
+
+    future.add_done_callback(lambda _: loop.call_soon_threadsafe(tell))
+    return end
 
 
 async def _wait(effect: Wait) -> None:

@@ -12,6 +12,7 @@ from threading import Lock
 from types import CoroutineType
 from typing import Any
 
+from twinstep.errors import NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
 from twinstep.pregel.execute import run_node
@@ -182,11 +183,13 @@ def _call(effect: Call) -> Any:
 
 
 def _await(effect: Call, coroutine: Any) -> Any:
-    from twinstep.pregel.portal import run_coroutine
+    from twinstep.pregel.portal import Cancelled, run_coroutine
 
     future = run_coroutine(coroutine, effect.task.run.root)
     try:
         return future.result()
+    except Cancelled as error:
+        raise NodeCancelledError(effect.task.name) from error
     except BaseException:
         future.cancel()
         raise

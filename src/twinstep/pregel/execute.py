@@ -13,16 +13,18 @@ from twinstep.cache.flight import SingleFlight
 from twinstep.checkpoint.format import Record, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.errors import (
+    CheckpointStorageError,
     GraphBubbleUp,
     GraphInterrupt,
     NodeError,
     NonDeterminismError,
     ParentCommand,
+    ThreadConflictError,
     is_invalid_resume,
 )
 from twinstep.ids import question_id
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
-from twinstep.pregel.run import Position, Run
+from twinstep.pregel.run import Failure, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
@@ -47,12 +49,13 @@ def attempts(task: Task) -> Program[Any]:
                 yield from _join(task)
             return result
         except Exception as error:
-            if task.pending:
-                yield Join(task.pending, cancel=True)
+            failures = (yield Join(task.pending, cancel=True)) if task.pending else ()
+            lost = [other for other, seen in failures if not seen]
             delay = retry_delay(task.retry, error, task.attempt)
             if delay is None:
+                task.run.lost += lost
                 raise
-            task.run.release(error)
+            yield from release(task.run, [error, *lost])
             if not task.first:
                 task.first = time.time()
             if delay > 0:
@@ -130,6 +133,73 @@ def cached(task: Task, make: Callable[[], Program[Any]]) -> Program[tuple[Any, b
         return value, False
 
 
+def release(run: Run, errors: Sequence[BaseException]) -> Program[None]:
+    """Forget the failures that errors came from, and those below them, so that all of it is tried again.
+
+    Failures that were caught stay on record.
+    """
+    roots = set().union(*(causes(error) for error in errors))
+    origins = [failure.path for failure in run.failures if id(failure.error) in roots]
+    nested: dict[int, tuple[Run, list[str]]] = {}
+    for failure in [f for f in run.failures if any(f.path[: len(path)] == path for path in origins)]:
+        run.failures.remove(failure)
+        failure.run.records.pop(failure.id, None)
+        if failure.run is run:
+            run.forget.append(failure.id)
+            run.unsaved = [row for row in run.unsaved if row.id != failure.id]
+        else:
+            nested.setdefault(id(failure.run), (failure.run, []))[1].append(failure.id)
+    for owner, ids in nested.values():
+        yield from forget_failures(owner, ids)
+
+
+def forget_failures(run: Run, ids: Sequence[str]) -> Program[None]:
+    """Remove the failures of a nested run from the record."""
+    if run.saver is None or run.head is None:
+        return
+    root, at = run.root, run.checkpoint_id
+    commit = Commit(
+        run.place.thread_id, run.ns, root.id, root.epoch, forget=tuple(ids), forget_at=at, status="interrupted"
+    )
+    yield from write(run, commit)
+
+
+def write(run: Run, commit: Commit) -> Program[None]:
+    """Store a transaction of a run, unless it no longer has the right to.
+
+    Raises:
+        OutsideRunError: the attempt that the run is nested in was given up.
+        CheckpointStorageError, ThreadConflictError: this write failed, or an earlier one did.
+    """
+    parent = run.parent
+    while isinstance(parent, Task):
+        parent.check_wanted(run.spec.name)
+        parent = parent.run.parent
+    if run.root.broken is not None:
+        raise run.root.broken
+    assert run.saver is not None
+    try:
+        yield from store(run.saver, commit)
+    except (CheckpointStorageError, ThreadConflictError) as error:
+        run.root.broken = error
+        raise
+
+
+def causes(error: BaseException) -> set[int]:
+    """Return the identities of an error and of all it came from: causes, contexts, members of groups."""
+    found: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop()
+        if link is None or id(link) in found:
+            continue
+        found.add(id(link))
+        waiting += [link.__cause__, link.__context__]
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions
+    return found
+
+
 # ---------------------------------------------------------------------- calls of task functions
 
 
@@ -141,10 +211,19 @@ def run_call(task: CallTask) -> Program[Any]:
     record = run.recall(task.id) if run.records else None
     if record is not None and record.kind in ("result", "error") and same_call(task, record, digest):
         if record.kind == "error":
-            run.failures.append((task.id, record.value))
+            run.failures.append(Failure(run, task.id, record.value, task.path))
             raise record.value
         return record.value if run.saver is not None else own_copy(record.value)
     task.emit_started()
+    try:
+        return (yield from _call_outcome(task, digest))
+    finally:
+        end_scope()
+
+
+def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
+    """Run a call and put on record what came of it."""
+    run = task.run
     try:
         result, hit = yield from cached(task, lambda: attempts(task))
     except GraphInterrupt as signal:
@@ -154,13 +233,20 @@ def run_call(task: CallTask) -> Program[Any]:
     except Exception as error:
         annotate(task, error)
         if not is_invalid_resume(error):
-            run.failures.append((task.id, error))
+            run.failures.append(Failure(run, task.id, error, task.path))
             yield from keep(task, Record("error", task.name, digest, error))
         task.emit_finished((), error)
         raise
     yield from keep(task, Record("result", task.name, digest, result))
     task.emit_outcome(result, cached=hit)
     return result
+
+
+def end_scope() -> None:
+    """Give the running attempt up: whatever of it is still running belongs to nobody any more."""
+    scope = SCOPE.get()
+    if isinstance(scope, Task):
+        scope.fenced = True
 
 
 def same_call(task: Task, record: Record, digest: bytes) -> bool:
@@ -190,7 +276,9 @@ def with_positions(run: Run, signal: GraphInterrupt) -> list[tuple[Any, Position
 
 def annotate(task: Task, error: BaseException) -> None:
     """Add to an error the name and id of the task it passed through."""
-    error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
+    note = f"During task with name '{task.name}' and id '{task.id}'"
+    if note not in getattr(error, "__notes__", ()):  # an error that comes from the record has its notes
+        error.add_note(note)
 
 
 def keep(task: Task, record: Record) -> Program[None]:
@@ -206,7 +294,7 @@ def keep(task: Task, record: Record) -> Program[None]:
         run.unsaved.append(row)
     else:
         root = run.root
-        yield from store(run.saver, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=(row,)))
+        yield from write(run, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=(row,)))
 
 
 def own_copy(value: Any) -> Any:
@@ -245,6 +333,7 @@ def run_node(task: NodeTask) -> Program[None]:
                 yield from keep(task, node_record(task))
             task.emit_outcome()
     finally:
+        end_scope()
         SCOPE.reset(token)
 
 

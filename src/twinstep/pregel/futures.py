@@ -119,9 +119,9 @@ def call(
         lend(caller)
         caller.run.root.workers().start(future)
     else:
-        from twinstep.pregel.drive_async import AsyncFuture
+        from twinstep.pregel.drive_async import start_call
 
-        future = AsyncFuture(task, loop)
+        future = start_call(task, loop)
         remember(caller, future)
         lend(caller)
     handle: TaskFuture[Any] = future

@@ -10,6 +10,7 @@ from twinstep.checkpoint.format import (
     EXTEND,
     LAST,
     SAME,
+    SAME_AS_STATE,
     SET,
     SPLICE,
     UNSET,
@@ -25,8 +26,8 @@ from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
 from twinstep.constants import END, PREVIOUS, START
 from twinstep.errors import is_invalid_resume
 from twinstep.ids import new_id
-from twinstep.pregel.effects import Program, store
-from twinstep.pregel.execute import node_record, record_id, record_row
+from twinstep.pregel.effects import Program
+from twinstep.pregel.execute import node_record, record_id, record_row, write
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
 from twinstep.pregel.task import NodeTask
@@ -84,6 +85,7 @@ def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[
         if task.solo and (task.error or task.interrupts is not None) and not is_invalid_resume(task.error):
             record = node_record(task)
             run.unsaved.append(record_row(run, record_id(task, record), record))
+    run.unsaved = [row for row in run.unsaved if row.id not in run.forget]
     yield from _commit(run, None, status, forget=run.forget, forget_at=run.checkpoint_id)
 
 
@@ -107,8 +109,7 @@ def _commit(
     forget: Sequence[str] = (),
     forget_at: str | None = None,
 ) -> Program[None]:
-    saver, root = run.saver, run.root
-    assert saver is not None
+    root = run.root
     commit = Commit(
         run.place.thread_id,
         run.ns,
@@ -123,7 +124,7 @@ def _commit(
         status=status if row is not None or run.head is not None else None,
         info=run.info if row is not None else None,
     )
-    yield from store(saver, commit)
+    yield from write(run, commit)
     if claim:
         root.epoch += 1
     if row is not None:
@@ -150,6 +151,7 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
             run.growth.note(name, state.channels[name].value)
     else:
         changes = {name: change for name in state.dirty if (change := change_of(run, name, writes)) is not None}
+    refer_to_state(state, changes, writes)
     base = id if whole else run.base
     assert base is not None
     metadata = run.config.get("metadata") or {}
@@ -162,6 +164,15 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     run.parent_checkpoint = id
     state.dirty = set()
     return row
+
+
+def refer_to_state(state: State, changes: dict[str, Change], writes: Sequence[TaskWrites]) -> None:
+    """Leave out of the writes what a change holds already: a value that became the channel's own, as it is."""
+    for task in writes:
+        for n, (key, value) in enumerate(task.writes):
+            change = changes.get(key)
+            if change is not None and change[0] in (SET, SPLICE) and value is state.channels[key].value:
+                task.writes[n] = (key, SAME_AS_STATE)
 
 
 def weigh(checkpoint: Checkpoint, row: CheckpointRow) -> tuple[int, int]:

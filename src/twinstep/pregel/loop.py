@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twinstep.checkpoint.format import Record
 from twinstep.checkpoint.rows import Status
 from twinstep.constants import START
 from twinstep.errors import (
@@ -16,16 +17,18 @@ from twinstep.errors import (
     GraphDrained,
     GraphRecursionError,
     InvalidUpdateError,
+    NodeCancelledError,
     ParentCommand,
     ThreadConflictError,
     TwinstepError,
     is_invalid_resume,
 )
 from twinstep.pregel.effects import Program, RunTasks
+from twinstep.pregel.execute import QUESTIONS, record_row, release
 from twinstep.pregel.journal import commit_end, commit_state, commit_stop
 from twinstep.pregel.plan import plan
-from twinstep.pregel.resume import ANSWER, Opened, open_run
-from twinstep.pregel.run import Run
+from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_questions
+from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.snapshot import checkpoint_payload
 from twinstep.pregel.task import NodeTask
 from twinstep.stream.events import CheckpointCommitted, Interrupted, RunFinished, ValuesChanged
@@ -48,9 +51,8 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         Exception: whatever the code of a node raised; the thread can be continued with `None`.
     """
     guard = run.saver if run.parent is None else None
-    token = run.id
     if guard is not None:
-        guard.enter(run.place.thread_id, token)
+        guard.enter(run.place.thread_id, run.token)
     try:
         opened = yield from open_run(run, input, checkpoint_id)
         outcome = Outcome(None)
@@ -62,7 +64,7 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         return outcome
     finally:
         if guard is not None:
-            guard.leave(run.place.thread_id, token)
+            guard.leave(run.place.thread_id, run.token)
 
 
 def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
@@ -102,7 +104,7 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
     raise_failures(run, tasks)
     stopped = [task.interrupts for task in tasks if task.interrupts is not None]
     if stopped:
-        questions = tuple(question for interrupts in stopped for question in interrupts)
+        questions = open_questions(run, [question for interrupts in stopped for question in interrupts])
         yield from commit_stop(run, tasks, "interrupted")
         tell_questions(run, tasks, questions)
         return Outcome(None, questions, breakpoint=not questions)
@@ -114,6 +116,15 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
         tell_values(run)
     tell_checkpoint(run, "loop")
     return None
+
+
+def open_questions(run: Run, asked: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
+    """Return what was asked now, and what was asked before and has not been reached this time."""
+    earlier = [run.recall(id) for id in run.records if id.startswith(QUESTIONS)]
+    known = {question.id: question for question in asked}
+    for question, _ in pending_questions([record for record in earlier if record is not None], run.root.answers):
+        known.setdefault(question.id, question)
+    return tuple(known.values())
 
 
 def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
@@ -154,6 +165,9 @@ def raise_failures(run: Run, tasks: Sequence[NodeTask]) -> None:
         raise InvalidUpdateError(
             f"Command(graph=Command.PARENT) was returned in '{run.spec.name}', which no graph contains: {first.command}"
         ) from None
+    waiting = [question for task in tasks for question in task.interrupts or ()]
+    if waiting:
+        first.add_note(f"Questions wait as well: {waiting}; answer them with Command(resume=...).")
     if others and first.__cause__ is None:
         first.__cause__ = ExceptionGroup("other failures of the same superstep", others)
     raise first
@@ -183,7 +197,10 @@ def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[
     tell_end(run, "failed")
     if isinstance(error, ThreadConflictError | CheckpointStorageError):
         return  # the thread belongs to another run, or cannot be written to
-    run.release(error)
+    if run.parent is not None and _lasting(error):
+        yield from _fail_nested(run, tasks, error)
+        return
+    yield from release(run, [error, *run.lost])
     status: Status = "failed"
     if is_invalid_resume(error):
         question = "".join(error.__notes__).rpartition("Question: ")[2][:32]
@@ -199,6 +216,23 @@ def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[
         yield from commit_stop(run, tasks, "interrupted" if isinstance(error, GraphDrained) else status)
     except TwinstepError as second:
         error.add_note(f"The failure could not be put on record: {second}")
+
+
+def _lasting(error: BaseException) -> bool:
+    """Tell whether a nested run's failure is an outcome for its caller, who may catch it."""
+    return isinstance(error, Exception) and not is_invalid_resume(error) and not isinstance(error, NodeCancelledError)
+
+
+def _fail_nested(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[None]:
+    """Put on record that a nested run failed; whether it is tried again depends on what its caller makes of that."""
+    assert run.parent is not None
+    outer, path = run.parent.run, (*run.parent.path, "nested")
+    outer.failures += [failure._replace(path=(*path, *failure.path)) for failure in run.failures]
+    outer.lost += run.lost
+    if run.saver is not None and run.head is not None:
+        run.unsaved.append(record_row(run, FAILURE, Record("error", run.spec.name, b"", error)))
+        outer.failures.append(Failure(run, FAILURE, error, path))
+    yield from commit_stop(run, tasks, "failed")
 
 
 # ---------------------------------------------------------------------- events

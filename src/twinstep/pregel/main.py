@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import aclosing
+from contextvars import copy_context
 from typing import Any, Literal, cast
 
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
@@ -99,9 +100,11 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         run, checkpoint_id = open_call(self, config, options)
         from twinstep.pregel import drive_async  # synchronous programs do not pay for asyncio
 
-        with drive_async.nested(run):
+        async def main() -> Any:
             outcome = await drive_async.settle(execute(run, input, checkpoint_id))
-        return cast(OutputT, self._result(run, outcome, version))
+            return self._result(run, outcome, version)
+
+        return cast(OutputT, await drive_async.run(run, main()))
 
     def stream(
         self,
@@ -119,7 +122,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         print_mode: Modes = (),
         debug: bool = False,
         version: Version = "v1",
-    ) -> Iterator[Any]:
+    ) -> Generator[Any]:
         """Run and yield what happens, chunk by chunk, while it happens.
 
         Args:
@@ -155,7 +158,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         print_mode: Modes = (),
         debug: bool = False,
         version: Version = "v1",
-    ) -> AsyncIterator[Any]:
+    ) -> Chunks:
         """Do what `stream` does, on the running event loop."""
         options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
         if debug:
@@ -189,7 +192,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         modes: Modes,
         subgraphs: bool,
         version: Version,
-    ) -> AsyncGenerator[Any]:
+    ) -> Chunks:
         listener = self._listener(modes, subgraphs, options, version)
 
         async def chunks() -> AsyncGenerator[Any]:
@@ -197,14 +200,15 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
             run, checkpoint_id = open_call(self, config, options, (listener,))
             outcome: list[Outcome] = []
-            driver = drive_async.drive(execute(run, input, checkpoint_id), outcome, listener)
-            with drive_async.nested(run):
-                async with aclosing(driver):
-                    async for chunk in driver:
-                        yield chunk
+            drive_async.enter(run)
+            runs.append(run)
+            async with aclosing(drive_async.drive(execute(run, input, checkpoint_id), outcome, listener)) as driver:
+                async for chunk in driver:
+                    yield chunk
             self._bubble(run, outcome[0])
 
-        return chunks()
+        runs: list[Run] = []
+        return Chunks(chunks(), runs)
 
     def _listener(self, modes: Modes, subgraphs: bool, options: Options, version: Version) -> Listener:
         check_version(version)
@@ -240,21 +244,28 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         return_exceptions: bool = False,
         **options: Any,
     ) -> list[OutputT]:
-        """Run several inputs at once, each as a run of its own, and return their outputs in order."""
+        """Run several inputs at once, each as a run of its own, and return their outputs in order.
+
+        `options` are those of `invoke`, except `stream_mode` and `version`.
+        """
         from concurrent.futures import ThreadPoolExecutor
 
-        configs = _each(config, len(inputs))
+        # opened here and in order, so that nested runs have the same namespaces at every resume
+        opened = [open_call(self, each, Options(**options)) for each in _each(config, len(inputs))]
 
-        def one(input: InputT, config: RunnableConfig | None) -> Any:
+        def one(input: InputT, call: tuple[Run, str | None]) -> Any:
+            run, checkpoint_id = call
             try:
-                return self.invoke(input, config, **options)
+                return self._result(run, drive_sync.settle(execute(run, input, checkpoint_id)), "v1")
             except Exception as error:
                 if return_exceptions:
                     return error
                 raise
 
         with ThreadPoolExecutor(max(1, min(len(inputs), DEFAULT_THREADS))) as pool:
-            return list(pool.map(one, inputs, configs))
+            calls = zip(inputs, opened, strict=True)
+            futures = [pool.submit(copy_context().run, one, input, call) for input, call in calls]
+            return [future.result() for future in futures]
 
     async def abatch(
         self,
@@ -273,6 +284,28 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
 def _each(config: Any, n: int) -> Sequence[RunnableConfig | None]:
     return list(config) if isinstance(config, list | tuple) else [config] * n
+
+
+class Chunks(AsyncIterator[Any]):
+    """The chunks of an asynchronous stream.
+
+    A stream that is dropped in the middle of a loop gives its thread back at once; Python closes the rest of it later.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[Any], runs: list[Run]) -> None:
+        self._chunks, self._runs = chunks, runs
+
+    async def __anext__(self) -> Any:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Stop the run after its current superstep."""
+        await self._chunks.aclose()
+
+    def __del__(self) -> None:
+        for run in self._runs:
+            if run.saver is not None and run.parent is None:
+                run.saver.leave(run.place.thread_id, run.token)
 
 
 def check_version(version: Any) -> None:

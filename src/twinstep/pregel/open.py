@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.pregel.compiled import Compiled, merged
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import Task
+from twinstep.pregel.workers import lend_gate
 from twinstep.runtime import RunControl
 from twinstep.scope import SCOPE
 from twinstep.stream import SILENT, Listener, Printer
@@ -53,9 +54,7 @@ def open_call(
     scope = SCOPE.get()
     parent = scope if isinstance(scope, Task) and not _independent(graph, config, scope) else None
     config = merged(graph.config, parent.run.config if parent is not None else None, config)
-    limit = config.get("recursion_limit", DEFAULT_RECURSION_LIMIT)
-    if not isinstance(limit, int) or limit < 1:
-        raise InvalidConfigError(f"recursion_limit must be an integer of at least 1, got {limit!r}.")
+    limit = checked(config)
     if options.durability is not None and options.durability not in DURABILITIES:
         raise InvalidConfigError(
             f"Unknown durability {options.durability!r}; it is one of {', '.join(DURABILITIES)}."
@@ -70,6 +69,33 @@ def open_call(
     if options.output_keys is not None:
         run.show = graph.selector(options.output_keys)
     return run, checkpoint_id
+
+
+OPTIONS = frozenset(RunnableConfig.__annotations__)
+
+
+def checked(config: RunnableConfig) -> int:
+    """Return the recursion limit of a config that can be used.
+
+    Raises:
+        InvalidConfigError: it has an unknown key, or a value that cannot be used.
+    """
+    if not OPTIONS.issuperset(config):
+        unknown = next(key for key in config if key not in OPTIONS)
+        raise InvalidConfigError(
+            f"Unknown config key {unknown!r} ({', '.join(sorted(OPTIONS))}); own values go into 'configurable'."
+            + did_you_mean(unknown, OPTIONS)
+        )
+    limit = config.get("recursion_limit", DEFAULT_RECURSION_LIMIT)
+    for name, value in (("recursion_limit", limit), ("max_concurrency", config.get("max_concurrency") or 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InvalidConfigError(f"{name} must be an integer of at least 1, got {value!r}.")
+    if config.get("max_concurrency") == 0:
+        raise InvalidConfigError("max_concurrency must be an integer of at least 1, got 0; None means no limit.")
+    for name, kind in (("configurable", Mapping), ("metadata", Mapping), ("tags", list | tuple)):
+        if name in config and not isinstance(config.get(name), kind):
+            raise InvalidConfigError(f"config['{name}'] cannot be {config.get(name)!r}.")
+    return limit
 
 
 def _independent(graph: Compiled[Any, Any, Any, Any], config: RunnableConfig | None, scope: Task) -> bool:
@@ -142,6 +168,7 @@ def _nested(
         interrupt_after=after,
     )
     parent.written = run.written
+    lend_gate(parent)
     for own in listeners:
         own.depth = len(run.ns_path)
     return run, None

@@ -12,6 +12,8 @@ from typing import Any
 
 from twinstep.pregel.run import Root
 
+Cancelled = asyncio.CancelledError
+
 
 class Portal:
     """The private event loops of the process: one, and one more for every level of synchronous calls inside it."""

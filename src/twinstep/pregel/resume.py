@@ -19,13 +19,15 @@ from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import QUESTIONS, record_row
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
 from twinstep.pregel.questions import match_answers
-from twinstep.pregel.run import Position, Run
+from twinstep.pregel.run import Failure, Position, Run
 from twinstep.pregel.state import State
 from twinstep.stream.events import Write
 from twinstep.types import NOTHING, Command, Interrupt
 
 COMMAND = "command"
 ANSWER = "answer:"
+FAILURE = "failure"
+"""The id of the record of a nested run's own failure."""
 CONTROL = (COMMAND, ANSWER, QUESTIONS)
 """How the ids of records begin that are not a task's outcome."""
 
@@ -200,4 +202,9 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
     if recorded != digest and run.mismatch == "rerun":
         return (yield from _begin(run, input))
     _adopt(run, loaded)
+    failure = run.recall(FAILURE) if FAILURE in run.records else None
+    if failure is not None:
+        assert run.parent is not None
+        run.parent.run.failures.append(Failure(run, FAILURE, failure.value, (*run.parent.path, "nested")))
+        raise failure.value
     return Opened.RESUMED if run.state.updated else Opened.FINISHED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
@@ -33,6 +33,7 @@ class Root:
 
     Attributes:
         id: the run's id; a resumed run keeps it.
+        broken: the first write that failed; nothing is started or written after it.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question.
         positions: where the questions of this process were asked, by id.
@@ -41,11 +42,12 @@ class Root:
         slots: limits how many tasks work at once; made by the first driver that needs it.
     """
 
-    __slots__ = ("answers", "epoch", "gate", "id", "limit", "loop", "positions", "slots", "thread_id")
+    __slots__ = ("answers", "broken", "epoch", "gate", "id", "limit", "loop", "positions", "slots", "thread_id")
 
     def __init__(self, id: str, thread_id: str | None, limit: int | None) -> None:
         self.id, self.thread_id = id, thread_id
         self.epoch = 0
+        self.broken: BaseException | None = None
         self.answers: dict[Position, Any] = {}
         self.positions: dict[str, Position] = {}
         self.loop: Any = None
@@ -63,6 +65,15 @@ class Root:
         return self.slots
 
 
+class Failure(NamedTuple):
+    """A failure that is on record: the run it happened in, the id of its record, the error, the path of the task."""
+
+    run: Run
+    id: str
+    error: BaseException
+    path: tuple[Any, ...]
+
+
 class Run:
     """One execution of a program: of the root graph or entrypoint, or of one nested in a task.
 
@@ -70,6 +81,7 @@ class Run:
         ns: checkpoint namespace; `""` for the root.
         parent: the task this run is nested in.
         state: the channels, once opened.
+        token: tells the saver which of its process's runs works on the thread.
         step: number of the superstep that runs or ran last.
         checkpoint_id: the checkpoint that superstep started from.
         row_step: number of the last superstep that is applied.
@@ -84,17 +96,19 @@ class Run:
         base, weight: where replay of that checkpoint starts, and how much it reads (see `journal`).
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
         unsaved: records that are written with the next commit.
-        failures: failed calls of tasks and their errors; `forget`: records that the next commit removes.
+        failures: those on record, of this run and of the runs nested in it.
+        lost: errors of tasks that nobody has seen, because the task that had started them failed.
+        forget: records that the next commit removes.
         memory: keep outcomes of tasks for a retry, although nothing is stored.
         show: makes the values of `values` chunks.
     """
 
     __slots__ = (
         "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures",
-        "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "memory",
+        "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "lost", "memory",
         "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_source",
         "row_step", "saver",
-        "show", "spec", "state", "step", "stop_step", "store", "unsaved", "weight",
+        "show", "spec", "state", "step", "stop_step", "store", "token", "unsaved", "weight",
         "written",
     )  # fmt: skip
 
@@ -123,6 +137,7 @@ class Run:
     ) -> None:
         self.spec, self.config, self.parent, self.ns = spec, config, parent, ns
         self.root = root or Root(str(config.get("run_id") or new_id()), thread_id, config.get("max_concurrency"))
+        self.token = self.root.id
         self.ns_path: tuple[str, ...] = tuple(ns.split(NS_SEP)) if ns else ()
         self.saver, self.store, self.cache, self.context = saver, store, cache, context
         self.log, self.control, self.durability, self.mismatch = log, control, durability, mismatch
@@ -146,7 +161,8 @@ class Run:
         self.unsaved: list[RecordRow] = []
         self.written: list[Write] = []
         self.row_source: Source = "input"
-        self.failures: list[tuple[str, BaseException]] = []
+        self.failures: list[Failure] = []
+        self.lost: list[BaseException] = []
         self.forget: list[str] = []
 
     @property
@@ -173,18 +189,6 @@ class Run:
             return view
         remaining = self.stop_step - self.step + 1
         return {**view, **{key: value.read(remaining) for key, value in node.managed}}
-
-    def release(self, error: BaseException) -> None:
-        """Forget the failures of tasks that an error came from: they will be tried again, caught ones will not."""
-        chain = set()
-        link: BaseException | None = error
-        while link is not None and id(link) not in chain:
-            chain.add(id(link))
-            link = link.__cause__ or link.__context__
-        for task_id, failure in self.failures:
-            if id(failure) in chain and self.records.pop(task_id, None) is not None:
-                self.forget.append(task_id)
-                self.unsaved = [row for row in self.unsaved if row.id != task_id]
 
     def previous(self) -> Any:
         """Return what an entrypoint saved in its last run on the thread."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from twinstep.checkpoint.format import Checkpoint, Record, TaskWrites, decode_record
+from twinstep.checkpoint.format import SAME_AS_STATE, Checkpoint, Record, TaskWrites, decode_record
 from twinstep.checkpoint.rows import Loaded, RecordRow
 from twinstep.constants import TASKS
 from twinstep.errors import CheckpointNotFoundError
@@ -17,6 +17,7 @@ from twinstep.pregel.journal import read_state
 from twinstep.pregel.plan import due_nodes, next_names
 from twinstep.pregel.resume import ANSWER
 from twinstep.pregel.run import Run
+from twinstep.pregel.spec import View
 from twinstep.stream import as_result
 from twinstep.types import Interrupt, PregelTask, RunnableConfig, StateSnapshot
 
@@ -123,16 +124,16 @@ def _with_children(
     return tuple(found)
 
 
-def show(run: Run, loaded: Loaded, child: Checkpoint | None) -> StateSnapshot:
-    """Make the snapshot of a loaded checkpoint; `child` is the one that follows it, when it is known."""
+def show(run: Run, loaded: Loaded, next: Follower | None) -> StateSnapshot:
+    """Make the snapshot of a loaded checkpoint; `next` is the one that follows it, when it is known."""
     last = read_state(run, loaded)
     assert last is not None
     head = loaded.head if loaded.head is not None and loaded.head.checkpoint == last.id else None
-    run.root.id = head.run if head is not None else child.run if child is not None else last.run
+    run.root.id = head.run if head is not None else next.checkpoint.run if next is not None else last.run
     metadata = metadata_of(run, last.source, last.step, last.run, last.metadata)
     if head is not None:
         metadata["status"] = head.status
-    tasks = _tasks(run, last.step + 1, loaded.records, child.writes if child is not None else (), open=head is not None)
+    tasks = _tasks(run, last.step + 1, loaded.records, next.writes() if next is not None else (), open=head is not None)
     return StateSnapshot(
         values=run.spec.stream(run.state.view),
         next=tuple(task.name for task in tasks if task.result is None)
@@ -183,15 +184,30 @@ def _asked(records: dict[str, Record], id: str, path: tuple[Any, ...]) -> list[I
     return list(found.values())
 
 
+class Follower(NamedTuple):
+    """A checkpoint that was shown before an older one, with the values of its state."""
+
+    checkpoint: Checkpoint
+    view: View
+
+    def writes(self) -> list[TaskWrites]:
+        """Return what the tasks wrote that led to it."""
+        return [
+            TaskWrites(t.id, t.name, [(k, self.view.get(k) if v is SAME_AS_STATE else v) for k, v in t.writes])
+            for t in self.checkpoint.writes
+        ]
+
+
 def get_older(
-    run: Run, before: str | None, follower: Checkpoint | None
-) -> Program[tuple[StateSnapshot, Checkpoint] | None]:
+    run: Run, before: str | None, follower: Follower | None
+) -> Program[tuple[StateSnapshot, Follower] | None]:
     """Read the snapshot of the newest checkpoint older than `before`; `follower` is the one shown before it."""
     assert run.saver is not None
     found = yield from history(run.saver, run.place.thread_id, run.ns, before, 1)
     if not found:
         return None
     loaded = yield from load(run.saver, run.place.thread_id, run.ns, found[0].id)
-    snapshot = show(run, loaded, follower if follower is not None and follower.parent == found[0].id else None)
+    next = follower if follower is not None and follower.checkpoint.parent == found[0].id else None
+    snapshot = show(run, loaded, next)
     assert run.last is not None
-    return snapshot, run.last
+    return snapshot, Follower(run.last, run.state.view)

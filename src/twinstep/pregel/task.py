@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from twinstep.constants import NS_END, NS_SEP, RETURN
 from twinstep.errors import NodeError, OutsideRunError
@@ -133,9 +133,11 @@ class Task:
         Raises:
             OutsideRunError: it was.
         """
+        if self.run.root.broken is not None:
+            raise self.run.root.broken
         if self.fenced:
             raise OutsideRunError(
-                f"'{asked}' was not started: this attempt of '{self.name}' has timed out or was cancelled."
+                f"'{asked}' was not started: this attempt of '{self.name}' has ended, timed out or was cancelled."
             )
 
     # ------------------------------------------------------------------ what user code asks for (see twinstep.scope)
@@ -180,7 +182,10 @@ class Task:
             "langgraph_checkpoint_ns": self.child_ns(),
         }
         configurable = {**given.get("configurable", {}), **known}
-        return {**given, "configurable": configurable, "metadata": metadata, "recursion_limit": run.limit}
+        own = {"configurable": configurable, "metadata": metadata, "recursion_limit": run.limit}
+        if "tags" in given:
+            own["tags"] = list(given["tags"])
+        return cast(RunnableConfig, {**given, **own})
 
     def child_ns(self) -> str:
         """Return the namespace that runs nested in this task begin with."""

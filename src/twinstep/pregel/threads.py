@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from twinstep.checkpoint import validate
-from twinstep.checkpoint.format import Checkpoint
 from twinstep.checkpoint.validate import address
 from twinstep.constants import DEFAULT_RECURSION_LIMIT
 from twinstep.errors import NoCheckpointerError
@@ -14,7 +13,7 @@ from twinstep.pregel import drive_sync
 from twinstep.pregel.compiled import Compiled, merged
 from twinstep.pregel.effects import Program
 from twinstep.pregel.run import Run
-from twinstep.pregel.snapshot import get_older, get_state
+from twinstep.pregel.snapshot import Follower, get_older, get_state
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.update import update_state
 from twinstep.types import RunnableConfig, StateSnapshot, StateUpdate
@@ -160,7 +159,7 @@ class _History:
         self._graph, self._config = graph, config
         self._filter, self._before = validate.metadata_filter(filter), validate.before(before)
         self._left, self._ended = validate.limit(limit), False
-        self._follower: Checkpoint | None = None
+        self._follower: Follower | None = None
 
     def wants_more(self) -> bool:
         return not self._ended and (self._left is None or self._left > 0)
@@ -174,7 +173,7 @@ class _History:
             self._ended = True
             return
         snapshot, self._follower = found
-        self._before = self._follower.id if self._follower else None
+        self._before = self._follower.checkpoint.id if self._follower else None
         metadata = snapshot.metadata or {}
         if all(key in metadata and metadata[key] == value for key, value in self._filter.items()):
             self._left = None if self._left is None else self._left - 1

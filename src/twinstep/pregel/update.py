@@ -32,7 +32,8 @@ def update_state(
     assert run.saver is not None
     if not supersteps:
         raise InvalidUpdateError("No supersteps provided: pass at least one list of StateUpdate.")
-    run.saver.enter(run.place.thread_id, run.id)
+    token = run.id
+    run.saver.enter(run.place.thread_id, token)
     try:
         loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
         if checkpoint_id is not None and not loaded.rows:
@@ -51,7 +52,7 @@ def update_state(
         yield from carry_questions(run, asked)
         return config_of(run, run.checkpoint_id)
     finally:
-        run.saver.leave(run.place.thread_id, run.id)
+        run.saver.leave(run.place.thread_id, token)
 
 
 def last_writers(run: Run, loaded: Loaded) -> list[str]:

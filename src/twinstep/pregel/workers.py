@@ -49,7 +49,11 @@ IDLE = 10.0
 
 
 class Threads:
-    """Daemon threads that are kept for a while and used again; there are as many as there are jobs at once."""
+    """Daemon threads that are kept for a while and used again.
+
+    There are as many as there are jobs at once. A new one is made only when the last one made has begun its work, so
+    that short jobs in quick succession do not pile up threads.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -58,33 +62,56 @@ class Threads:
         """Forget all threads (after a fork they do not exist in the child)."""
         self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
+        self._idle = 0  # threads that wait for a job
+        self._open = 0  # jobs that wait for a thread
+        self._launching = False
 
     def start(self, job: Callable[[], object]) -> None:
         """Run a function that never raises in a thread of its own."""
         with self._lock:
-            reuse = self._idle > 0
-            if reuse:
-                self._idle -= 1  # reserved: an idle thread takes exactly one job
-        if reuse:
-            self._jobs.put(job)
-        else:
-            threading.Thread(target=self._work, args=(job,), name="twinstep-worker", daemon=True).start()
+            self._open += 1
+            launch = self._wants_thread()
+        self._jobs.put(job)
+        if launch:
+            self._launch()
 
-    def _work(self, job: Callable[[], object]) -> None:
-        while True:
+    def _wants_thread(self) -> bool:
+        if self._open <= self._idle or self._launching:
+            return False
+        self._launching = True
+        return True
+
+    def _launch(self) -> None:
+        threading.Thread(target=self._work, name="twinstep-worker", daemon=True).start()
+
+    def _work(self) -> None:
+        with self._lock:
+            self._launching = False
+            self._idle += 1
+        while (job := self._take()) is not None:
             job()
             del job  # an idle thread must not keep the last run alive
             with self._lock:
                 self._idle += 1
+
+    def _take(self) -> Callable[[], object] | None:
+        """Wait for a job; None when there has been none for a while."""
+        while True:
             try:
                 job = self._jobs.get(timeout=IDLE)
             except Empty:
                 with self._lock:
-                    if self._idle > 0:
+                    if self._open == 0:
                         self._idle -= 1
-                        return
-                job = self._jobs.get()  # somebody has just reserved this thread
+                        return None
+                continue  # one is on its way
+            with self._lock:
+                self._idle -= 1
+                self._open -= 1
+                launch = self._wants_thread()
+            if launch:
+                self._launch()
+            return job
 
 
 THREADS = Threads()
@@ -154,13 +181,17 @@ class Slots:
 
 def lend(task: Holder) -> None:
     """Let the tasks that a task starts use its slot, and its place at the gate of the event loop."""
-    root = task.run.root
     if task.holds:
         task.holds = False
-        root.workers().release()
+        task.run.root.workers().release()
+    lend_gate(task)
+
+
+def lend_gate(task: Holder) -> None:
+    """Let what a task starts pass the gate of the event loop in its place."""
     if task.gated:
         task.gated = False
-        root.gate.leave()
+        task.run.root.gate.leave()
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """The event alphabet: everything a run tells about itself.
 
-Each event carries the namespace it happened in (`()` for the root, one `"name:task id"` per level below) and the
-superstep. The stream modes are filters over these events; nothing else is ever emitted.
+Each event carries the namespace it happened in (`()` for the root, one `"name:task id"` per level below), the superstep
+and a sequence number. The stream modes are filters over these events; nothing else is ever emitted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from twinstep.types import Interrupt
@@ -16,11 +16,18 @@ Write = tuple[str, Any]
 
 
 @dataclass(slots=True)
-class TaskStarted:
-    """A node or task begins its first attempt."""
+class BaseEvent:
+    """What every event has: the namespace, the superstep, and its number within the run, from 1."""
 
     ns: Namespace
     step: int
+    seq: int = field(default=0, init=False)
+
+
+@dataclass(slots=True)
+class TaskStarted(BaseEvent):
+    """A node or task begins its first attempt."""
+
     id: str
     name: str
     input: Any
@@ -29,11 +36,9 @@ class TaskStarted:
 
 
 @dataclass(slots=True)
-class TaskFinished:
+class TaskFinished(BaseEvent):
     """A node or task has ended; its outcome is on record when the run has a checkpointer."""
 
-    ns: Namespace
-    step: int
     id: str
     name: str
     writes: list[Write]
@@ -46,58 +51,46 @@ class TaskFinished:
 
 
 @dataclass(slots=True)
-class ValuesChanged:
+class ValuesChanged(BaseEvent):
     """The state after a superstep (or after the input)."""
 
-    ns: Namespace
-    step: int
     values: Any
 
 
 @dataclass(slots=True)
-class Custom:
+class Custom(BaseEvent):
     """User code wrote a value to the stream."""
 
-    ns: Namespace
-    step: int
     value: Any
 
 
 @dataclass(slots=True)
-class Message:
+class Message(BaseEvent):
     """A model produced a message, or a piece of one."""
 
-    ns: Namespace
-    step: int
     message: Any
     metadata: dict[str, Any]
 
 
 @dataclass(slots=True)
-class Interrupted:
+class Interrupted(BaseEvent):
     """The run stops: at questions, or (with none) at a static breakpoint."""
 
-    ns: Namespace
-    step: int
     interrupts: tuple[Interrupt, ...]
     values: Any = None
 
 
 @dataclass(slots=True)
-class CheckpointCommitted:
+class CheckpointCommitted(BaseEvent):
     """A checkpoint is on record."""
 
-    ns: Namespace
-    step: int
     payload: dict[str, Any]
 
 
 @dataclass(slots=True)
-class RunFinished:
+class RunFinished(BaseEvent):
     """A run (the root's or a child's) has ended."""
 
-    ns: Namespace
-    step: int
     status: Literal["done", "interrupted", "failed"]
 
 

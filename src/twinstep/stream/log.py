@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from twinstep.stream.events import Custom, Event, Interrupted, Namespace
@@ -97,19 +98,21 @@ class EventLog:
     `wants` is the set of event types anybody listens to, so that an event nobody wants is never made.
     """
 
-    __slots__ = ("listeners", "wants")
+    __slots__ = ("_numbers", "listeners", "wants")
 
-    def __init__(self, listeners: tuple[Listener, ...] = ()) -> None:
+    def __init__(self, listeners: tuple[Listener, ...] = (), numbers: Iterator[int] | None = None) -> None:
         self.listeners = listeners
+        self._numbers = numbers or count(1)
         self.wants: frozenset[type] = frozenset().union(*(listener.kinds for listener in listeners))
 
     def nested(self, own: tuple[Listener, ...]) -> EventLog:
         """Return the log of a run inside this one."""
         outer = tuple(listener for listener in self.listeners if listener.subgraphs or Custom in listener.kinds)
-        return EventLog((*outer, *own))
+        return EventLog((*outer, *own), self._numbers)
 
     def emit(self, event: Event) -> None:
-        """Show an event to everybody who listens."""
+        """Number an event and show it to everybody who listens."""
+        event.seq = next(self._numbers)
         for listener in self.listeners:
             listener.offer(event)
 

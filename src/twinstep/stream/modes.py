@@ -34,6 +34,8 @@ def check_modes(modes: StreamMode | Sequence[StreamMode]) -> tuple[StreamMode, .
     Raises:
         InvalidConfigError: a mode does not exist.
     """
+    if not isinstance(modes, str | Sequence):
+        raise InvalidConfigError(f"Unknown stream_mode {modes!r}; it is a mode or a list of modes.")
     several = (modes,) if isinstance(modes, str) else tuple(modes)
     for mode in several:
         if mode not in STREAM_MODES:

@@ -284,4 +284,4 @@ class SqliteSaver(BaseCheckpointSaver):
 def _pages(commit: Commit) -> int:
     """Return how many pages of log a commit takes, roughly."""
     row = commit.checkpoint
-    return 4 + (sum(len(each.blob) for each in commit.records) + (len(row.blob) if row else 0)) // _PAGE
+    return 3 + (sum(len(each.blob) for each in commit.records) + (len(row.blob) if row else 0)) // _PAGE

@@ -29,7 +29,7 @@ _PAGES = 8000
 _FAULTS = (sqlite3.Error, UnicodeError)
 """What the module raises: its own errors, and those of texts that cannot be stored or are damaged."""
 _inherited: list[sqlite3.Connection] = []
-"""Connections of the parent process: closing them in a forked child would spoil the parent's locks."""
+"""Connections of the parent process: SQLite forbids to use or close them in a forked child."""
 
 
 class LockedError(CheckpointStorageError):
@@ -87,7 +87,7 @@ class Database:
             self._connect()
         except _FAULTS as error:
             self._drop()
-            if not self._connect_read_only():
+            if not _code(error).startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) or not self._connect_read_only():
                 raise self.failure(error) from error
         except BaseException:
             self._drop()
@@ -115,8 +115,12 @@ class Database:
         if self._given is not None or not Path(self._path).is_file():
             return False
         log = Path(self._path + "-wal")
-        # without the right to make a log beside the file, SQLite reads it only if it may take it for unchanging
-        for mode in ("mode=ro", "mode=ro&immutable=1") if not (log.exists() and log.stat().st_size) else ("mode=ro",):
+        modes = ["mode=ro"]
+        if not (
+            log.exists() and log.stat().st_size
+        ):  # where SQLite may make no log, it must take the file for unchanging
+            modes.append("mode=ro&immutable=1")
+        for mode in modes:
             try:
                 self._use(self._made(f"{Path(self._path).absolute().as_uri()}?{mode}", uri=True))
                 self._migrate()
