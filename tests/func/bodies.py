@@ -34,7 +34,7 @@ def plain(body: Body) -> Callable[..., Any]:
                 send = steps.send
                 value = wanted.graph.invoke(wanted.input) if isinstance(wanted, Child) else wanted.result()
             except BaseException as error:
-                send, value = steps.throw, error  # type: ignore[assignment]
+                send, value = steps.throw, error
 
     return run
 
@@ -55,7 +55,7 @@ def coroutine(body: Body) -> Callable[..., Any]:
                 send = steps.send
                 value = await (wanted.graph.ainvoke(wanted.input) if isinstance(wanted, Child) else wanted)
             except BaseException as error:
-                send, value = steps.throw, error  # type: ignore[assignment]
+                send, value = steps.throw, error
 
     return run
 

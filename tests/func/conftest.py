@@ -17,7 +17,7 @@ from twinstep.checkpoint.sqlite import SqliteSaver
 @pytest.fixture(params=PAINTS, ids=lambda paint: paint.__name__)
 def paint(request: pytest.FixtureRequest) -> Paint:
     """Make a function of a body, plain or coroutine."""
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 @pytest.fixture

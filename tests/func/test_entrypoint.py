@@ -133,7 +133,7 @@ def test_final_is_annotated_with_two_types() -> None:
 
         @entrypoint()
         def program(x: int) -> entrypoint.final[int]:  # type: ignore[type-arg]
-            return entrypoint.final(value=x, save=x)  # type: ignore[return-value]
+            return entrypoint.final(value=x, save=x)
 
 
 def test_what_is_no_checkpointer_is_refused() -> None:
@@ -162,7 +162,7 @@ class Settings:
 def test_parameters_are_filled_by_name(lane: Lane, colour: Colour) -> None:
     store = InMemoryStore()
 
-    def body(x: int, config, previous, *, store, writer, runtime):  # type: ignore[no-untyped-def]
+    def body(x: int, config, previous, *, store, writer, runtime):
         writer("hello")
         return [config["configurable"]["user"], previous, store, runtime.context.name, x]
 
@@ -215,7 +215,7 @@ def test_a_store_that_was_not_given_is_none_or_an_error(lane: Lane) -> None:
 
 def test_execution_info_tells_where_the_code_runs(lane: Lane, thread: Any) -> None:
     @task
-    def work(runtime: Any) -> Any:
+    def work(runtime: Any = None) -> Any:
         return runtime.execution_info
 
     @entrypoint(checkpointer=InMemorySaver())
@@ -318,9 +318,14 @@ def test_none_on_a_finished_thread_returns_the_result_again(
     lane: Lane, saver: BaseCheckpointSaver, thread: Any
 ) -> None:
     ran: list[int] = []
-    program = entrypoint(checkpointer=saver)(lambda x: [ran.append(x), x])
+
+    @entrypoint(checkpointer=saver)
+    def program(x: int) -> list[int]:
+        ran.append(x)
+        return [x]
+
     lane.invoke(program, 1, thread)
-    assert lane.invoke(program, None, thread) == [None, 1]
+    assert lane.invoke(program, None, thread) == [1]
     assert ran == [1]
 
 

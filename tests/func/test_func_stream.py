@@ -169,7 +169,7 @@ def test_what_was_shown_before_a_failure_is_shown(lane: Lane, paint: Paint, colo
         raise ValueError("broken")
 
     program, seen = entrypoint()(paint(body)), []
-    modes = ["updates", "custom"]
+    modes: Any = ["updates", "custom"]
 
     def follow() -> None:
         for chunk in program.stream(1, stream_mode=modes):
@@ -244,12 +244,12 @@ def test_custom_chunks_of_tasks_of_nested_programs_arrive(lane: Lane, paint: Pai
 
 
 @pytest.mark.parametrize("mode", ["custom", "updates", "tasks"])
-def test_chunks_arrive_while_the_code_still_runs(lane: Lane, colour: Colour, mode: str) -> None:
+def test_chunks_arrive_while_the_code_still_runs(lane: Lane, colour: Colour, mode: Any) -> None:
     seen = threading.Event()
     quick = task(lambda: "quick", name="quick")
 
     @task
-    def patient(writer: Any) -> bool:
+    def patient(writer: Any = None) -> bool:
         writer("here")
         return seen.wait(timeout=5)
 
@@ -285,7 +285,7 @@ def test_an_async_consumer_runs_while_a_coroutine_task_waits_for_it() -> None:
         ready = asyncio.Event()
 
         @task
-        async def patient(writer: Any) -> str:
+        async def patient(writer: Any = None) -> str:
             writer("here")
             async with asyncio.timeout(5):
                 await ready.wait()
@@ -319,7 +319,7 @@ def test_closing_a_stream_early_stops_the_run_and_keeps_what_was_done(lane: Lane
     async def take_one() -> Any:
         stream = program.astream(1, thread)
         first = await anext(stream)
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
         return first
 
     if lane.is_async:
@@ -327,6 +327,6 @@ def test_closing_a_stream_early_stops_the_run_and_keeps_what_was_done(lane: Lane
     else:
         stream = program.stream(1, thread)
         assert next(stream) == {"step": "a"}
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
     assert lane.invoke(program, None, thread) == ["a", "b"]
     assert (ran.count("a"), ran.count("b")) == (1, 1)

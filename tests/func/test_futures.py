@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures as cf
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -99,17 +100,15 @@ def test_any_way_to_collect_futures_works_under_any_limit(
     lane: Lane, colour: Colour, collect: Callable[..., Any], limit: int | None
 ) -> None:
     work = task(colour(increment))
-    if asyncio.iscoroutinefunction(collect):
 
-        async def start(n: int) -> Any:
-            return await collect([work(i) for i in range(n)])
-    else:
+    def start(n: int) -> Any:
+        return collect([work(i) for i in range(n)])
 
-        def start(n: int) -> Any:
-            return collect([work(i) for i in range(n)])
+    async def astart(n: int) -> Any:
+        return await start(n)
 
-    config = {} if limit is None else {"max_concurrency": limit}
-    assert within(5, lambda: lane.invoke(entrypoint()(start), 5, config)) == [1, 2, 3, 4, 5]
+    program = entrypoint()(astart if asyncio.iscoroutinefunction(collect) else start)
+    assert within(5, lambda: lane.invoke(program, 5, {"max_concurrency": limit})) == [1, 2, 3, 4, 5]
 
 
 def test_result_of_an_unfinished_future_in_a_coroutine_says_to_await_it(lane: Lane) -> None:
@@ -222,14 +221,15 @@ def test_no_more_tasks_run_at_once_than_max_concurrency(lane: Lane, paint: Paint
 def test_one_at_a_time_never_hangs_however_the_work_is_nested(
     lane: Lane, paint: Paint, colour: Colour, thread: Any, saver: Any, inside: str
 ) -> None:
-    work = task(colour(increment), name="work")
+    work: Any = task(colour(increment), name="work")
 
     def pair(x: Any) -> Any:
         x = x["value"] if isinstance(x, dict) else x
         first, second = work(x), work(x + 1)
         return {"value": (yield second) + (yield first)}
 
-    unit: Any = {"tasks": task, "graphs": graph_of, "entrypoints": entrypoint()}[inside](paint(pair))
+    kinds: dict[str, Any] = {"tasks": task, "graphs": graph_of, "entrypoints": entrypoint()}
+    unit = kinds[inside](paint(pair))
 
     def root(n: int) -> Any:
         calls = [unit(i) if inside == "tasks" else Child(unit, {"value": i}) for i in range(n)]
@@ -496,9 +496,8 @@ def test_a_child_can_be_streamed_in_a_body(lane: Lane, limit: int | None) -> Non
     async def follow(x: int) -> Any:
         return [chunk async for chunk in inner.astream(x)]
 
-    for body in (lambda x: list(inner.stream(x)), follow):
-        program = entrypoint()(body)
-        assert within(3, lambda program=program: lane.invoke(program, 1, {"max_concurrency": limit})) == expected
+    for program in (entrypoint()(lambda x: list(inner.stream(x))), entrypoint()(follow)):
+        assert within(3, partial(lane.invoke, program, 1, {"max_concurrency": limit})) == expected
 
 
 def test_a_batch_of_children_belongs_to_the_run(lane: Lane) -> None:

@@ -182,7 +182,7 @@ def test_each_call_of_a_child_in_one_body_has_results_of_its_own(lane: Lane, pai
 
 def test_the_context_reaches_the_innermost_part(lane: Lane, paint: Paint) -> None:
     @task
-    def who(runtime: Any) -> str:
+    def who(runtime: Any = None) -> str:
         return runtime.context["name"]
 
     def last(value: Any) -> Any:

@@ -428,7 +428,8 @@ def test_a_result_is_forgotten_when_its_time_is_over(lane: Lane, colour: Colour)
 
 
 def test_the_results_of_one_task_can_be_forgotten(lane: Lane, colour: Colour) -> None:
-    cache, kept, cleared = InMemoryCache(), Counted(), Counted()
+    cache: InMemoryCache[Any] = InMemoryCache()
+    kept, cleared = Counted(), Counted()
     one, two = cached_task(colour, kept), task(cache_policy=CachePolicy())(colour(lambda x: cleared(x)))
     program = calling(one, two, cache=cache)
     lane.invoke(program, 1)

@@ -117,7 +117,7 @@ def test_only_the_missing_calls_of_a_loop_are_made(
     def step(n: int) -> int:
         if n == 2 and world.broken:
             raise Broken
-        return world.work(n)  # type: ignore[no-any-return]
+        return world.work(n)
 
     program = entrypoint(checkpointer=saver)(lambda n: [step(i).result() for i in range(n)])
     with pytest.raises(Broken):
@@ -326,31 +326,32 @@ def test_a_failure_that_reaches_the_caller_inside_another_error_is_tried_again(
     assert lane.invoke(program, None, thread) == 1
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("inside", ["the task", "a task in it", "a child of it"])
+@pytest.mark.parametrize("how", ["wait", "gather"])
 @pytest.mark.parametrize("durability", ["sync", "exit"])
 def test_failures_of_parallel_tasks_are_all_tried_again(
-    lane: Lane, saver: BaseCheckpointSaver, thread: Any, world: World, depth: int, durability: Any
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, world: World, inside: str, how: str, durability: Any
 ) -> None:
-    flaky = task(world.flaky)
+    flaky, child = task(world.flaky), entrypoint()(world.flaky)
+    work: Any = {
+        "the task": flaky,
+        "a task in it": task(lambda x: flaky(x).result()),
+        "a child of it": task(lambda x: child.invoke(x)),
+    }[inside]
 
-    def wrapped(inner: Any) -> Any:
-        return task(name="wrapped")(lambda x: inner(x).result())
-
-    work = flaky
-    for _ in range(depth):
-        work = wrapped(work)
-
-    @entrypoint(checkpointer=saver)
-    def program(x: int) -> Any:
+    def wait(x: int) -> Any:
         futures = [work(n) for n in "ab"]
         cf.wait(futures)
         return [future.result() for future in futures]
 
+    async def gather(x: int) -> Any:
+        return list(await asyncio.gather(work("a"), work("b")))
+
+    program = entrypoint(checkpointer=saver)(wait if how == "wait" else gather)
     with pytest.raises(Broken):
         lane.invoke(program, 1, thread, durability=durability)
     world.broken = False
     assert lane.invoke(program, None, thread, durability=durability) == ["a", "b"]
-    assert world.ran == ["flaky"] * 4
 
 
 def test_a_caught_failure_of_a_nested_entrypoint_is_not_repeated(
@@ -788,7 +789,7 @@ def test_tasks_of_a_node_are_not_repeated(
     elif ends == "failure":
         with pytest.raises(Broken):
             lane.invoke(graph, {}, thread)
-    command = {"question": Command(resume=1), "failure": None, "retry": {}}[ends]
+    command: Any = {"question": Command(resume=1), "failure": None, "retry": {}}[ends]
     assert lane.invoke(graph, command, thread) == {"found": [1, 2]}
     assert world.ran == [1, 2]
 

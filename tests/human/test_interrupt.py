@@ -57,7 +57,7 @@ def asking(kind: str, colour: Colour, saver: BaseCheckpointSaver, question: Call
 
 @pytest.fixture(params=["graph", "entrypoint", "task"])
 def kind(request: pytest.FixtureRequest) -> str:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 INPUT = {"x": 0}
@@ -141,7 +141,7 @@ def test_the_same_question_in_a_loop_gets_an_answer_each_time(
     lane: Lane, colour: Colour, saver: BaseCheckpointSaver, thread: Any, kind: str
 ) -> None:
     def until_positive() -> list[int]:
-        answers = []
+        answers: list[int] = []
         while not answers or answers[-1] <= 0:
             answers.append(interrupt("a positive number, please"))
         return answers

@@ -172,7 +172,7 @@ def test_except_exception_around_a_child_does_not_swallow_its_question(
 def test_a_child_on_a_thread_and_saver_of_its_own_is_a_run_of_its_own(lane: Lane, thread: Any) -> None:
     """Its question is its result, not a question of the caller."""
     inner = entrypoint(checkpointer=InMemorySaver())(lambda x: interrupt("q"))
-    own = {"configurable": {"thread_id": "own"}}
+    own: Any = {"configurable": {"thread_id": "own"}}
 
     @entrypoint(checkpointer=InMemorySaver())
     def outer(x: int) -> Any:

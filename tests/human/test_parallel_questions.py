@@ -117,7 +117,7 @@ FOUND = [("ask a", 1), ("ask b", 2), ("work", "done")]
 
 @pytest.fixture(params=PLACES, ids=lambda make: make.__name__)
 def make(request: pytest.FixtureRequest) -> Make:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 def asked(result: Any) -> dict[str, str]:
@@ -213,9 +213,9 @@ def failing_task(saver: BaseCheckpointSaver, fuse: Fuse) -> Any:
     @entrypoint(checkpointer=saver)
     def program(x: Any) -> Any:
         question, other = ask(), work()
-        cf.wait([question, other])  # type: ignore[type-var]
+        cf.wait([question, other])
         if other.exception():
-            raise other.exception()  # type: ignore[misc]
+            raise other.exception()
         return {"log": [question.result(), other.result()]}
 
     return program

@@ -121,7 +121,7 @@ CONFIGS: list[tuple[Any, str]] = [
     ({"configurable": {"thread_id": ""}}, "thread_id must not be empty"),
     ({"configurable": {"thread_id": 1.5}}, "thread_id.*1.5"),
     ({"configurable": {"thread_id": "a\0b"}}, "NUL"),
-    ({"configurable": "1"}, "thread_id"),
+    ({"configurable": "1"}, "configurable"),
     ({"thread_id": "1"}, "configurable"),
     ("1", "mapping"),
     ({"configurable": {"thread_id": "1"}, "recursion_limit": 0}, "recursion_limit"),

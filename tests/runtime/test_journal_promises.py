@@ -303,29 +303,59 @@ turn = st.fixed_dictionaries(
         "merged": st.dictionaries(st.sampled_from("abc"), item, max_size=2),
     },
 )
-step = st.tuples(turn, st.booleans(), st.sampled_from(["sync", "exit"]), st.booleans())
+step = st.fixed_dictionaries(
+    {
+        "act": st.sampled_from(["run", "run", "update", "fork", "resume"]),
+        "values": turn,
+        "reopen": st.booleans(),
+        "overwrite": st.booleans(),
+        "durability": st.sampled_from(["sync", "async", "exit"]),
+        "back": st.integers(0, 10),
+    }
+)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(step, min_size=1, max_size=8))
-def test_lists_that_grow_shrink_and_change_are_read_as_they_were(steps):
-    """Every turn may come with a new saver, keep only its end, and replace a list; all history must stay right."""
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(step, min_size=1, max_size=10))
+def test_whatever_is_done_to_a_thread_every_state_it_had_can_be_read(steps):
+    """Runs, questions, updates and forks, with new savers in between: all of history stays as it was seen."""
     saver = InMemorySaver()
-    thread = {"configurable": {"thread_id": "1"}}
+    thread: dict[str, Any] = {"configurable": {"thread_id": "1"}}
+
+    def ask(state: Folded) -> Folded:
+        return {"total": 1, "joined": [interrupt("?")]} if state.get("total", 0) % 2 else {"window": ["even"]}
 
     def build() -> Any:
-        return StateGraph(Folded).add_node("n", lambda s: {"total": 1}).add_edge(START, "n").compile(saver)
+        graph = StateGraph(Folded).add_node("count", lambda s: {"total": 1, "moved": [s["total"]]})
+        return graph.add_node("ask", ask).add_edge(START, "count").add_edge("count", "ask").compile(saver)
 
     graph = build()
-    ends: list[tuple[Any, Any]] = []
-    for values, reopen, durability, overwrite in steps:
-        if reopen:
-            graph = build()
-        given = {**values, "joined": Overwrite(values["joined"])} if overwrite and "joined" in values else values
-        live = graph.invoke(given, thread, durability=durability)
-        ends.append((graph.get_state(thread).config, live))
-    for config, live in ends:
-        assert build().get_state(config).values == live
+    seen: list[tuple[Any, Any]] = []
+    for step in steps:
+        graph = build() if step["reopen"] else graph
+        values = step["values"]
+        if step["overwrite"] and "joined" in values:
+            values = {**values, "joined": Overwrite(values["joined"])}
+        options = {"durability": step["durability"]}
+        live: Any = None
+        if step["act"] == "run":
+            live = graph.invoke(values, thread, **options)
+        elif step["act"] == "fork" and seen:
+            live = graph.invoke(values, seen[step["back"] % len(seen)][0], **options)
+        elif step["act"] == "resume" and graph.get_state(thread).interrupts:
+            live = graph.invoke(Command(resume=("an", "answer")), thread, **options)
+        elif step["act"] == "update":
+            graph.update_state(thread, values, "ask")
+        state = graph.get_state(thread)
+        if live is not None:
+            assert {key: value for key, value in live.items() if key != "__interrupt__"} == state.values
+        if state.metadata is not None:
+            seen.append((state.config, state.values))
+        for config, wanted in seen:
+            assert build().get_state(config).values == wanted
+    history = {s.config["configurable"]["checkpoint_id"]: s.values for s in build().get_state_history(thread)}
+    for config, wanted in seen:
+        assert history[config["configurable"]["checkpoint_id"]] == wanted
 
 
 # ---------------------------------------------------------------------- secrets

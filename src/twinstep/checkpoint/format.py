@@ -164,7 +164,7 @@ def _name_culprit(serde: Serializer, c: Checkpoint) -> None:
     """Encode the parts one by one, so that the error speaks of nodes and keys."""
     for task in c.writes:
         for key, value in task.writes:
-            serde.dumps(value, at=f"state.{key} (written by '{task.name}')")
+            serde.dumps(value, at=f"what '{task.name}' wrote to state.{key}")
     for channel, change in c.changes.items():
         for part in change[1:]:
             serde.dumps(part, at=f"state.{channel}")
@@ -193,7 +193,7 @@ def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], re
         body = serde.dumps(list(record))
     except EncodingError:
         for channel, value in record.value if record.kind == "writes" else ():
-            serde.dumps(value, at=f"state.{channel} (written by '{record.name}')")
+            serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
         serde.dumps(record.value, at=f"{record.kind} of '{record.name}'")
         raise
     return RecordRow(*key, _SEAL + _checksum(place, key, body) + body)

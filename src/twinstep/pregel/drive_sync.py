@@ -103,8 +103,7 @@ class Batch:
             if tasks:
                 self._slots.start(Helper(self))
             if not self._stopped:
-                with in_slot(task):
-                    self._context.copy().run(settle, run_node(task))
+                self._run(task)
                 if task.error is not None:
                     self._stopped = True
             with self._lock:
@@ -112,6 +111,13 @@ class Batch:
                 last = self._left == 0
             if last:
                 self._finished()
+
+    def _run(self, task: NodeTask) -> None:
+        try:
+            with in_slot(task):
+                self._context.copy().run(settle, run_node(task))
+        except BaseException as error:  # whatever happens, the batch has to end
+            task.error = error
 
     def stop(self) -> None:
         """Begin no further task."""
@@ -223,6 +229,7 @@ def _started(effect: Call) -> Future[Any]:
     context = copy_context()
 
     def work() -> None:
+        THREADS.busy()
         try:
             result = context.run(_call, untimed)
         except BaseException as error:

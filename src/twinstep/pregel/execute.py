@@ -161,7 +161,7 @@ def forget_failures(run: Run, ids: Sequence[str]) -> Program[None]:
     commit = Commit(
         run.place.thread_id, run.ns, root.id, root.epoch, forget=tuple(ids), forget_at=at, status="interrupted"
     )
-    yield from write(run, commit)
+    yield from store(run.saver, commit)  # the attempt it belonged to has ended, so `write` would refuse
 
 
 def write(run: Run, commit: Commit) -> Program[None]:
@@ -329,12 +329,21 @@ def run_node(task: NodeTask) -> Program[None]:
         task.emit_started()
         yield from _outcome(task)
         if not task.solo:
-            if task.run.saver is not None and task.storable and not is_invalid_resume(task.error):
-                yield from keep(task, node_record(task))
+            yield from _keep_node(task)
             task.emit_outcome()
     finally:
         end_scope()
         SCOPE.reset(token)
+
+
+def _keep_node(task: NodeTask) -> Program[None]:
+    """Put a node's outcome on record; an outcome that cannot be is a failure."""
+    if task.run.saver is None or not task.storable or is_invalid_resume(task.error):
+        return
+    try:
+        yield from keep(task, node_record(task))
+    except Exception as error:
+        task.error, task.writes, task.interrupts = error, None, None
 
 
 def replay_node(task: NodeTask) -> bool:
@@ -343,6 +352,7 @@ def replay_node(task: NodeTask) -> bool:
     if record is None or record.kind != "writes":
         return False
     task.writes, task.replayed = [tuple(write) for write in record.value], True
+    task.name = record.name  # an error handler's, perhaps
     return True
 
 

@@ -80,12 +80,12 @@ def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[
     """Store that a run stops in the middle of a superstep, with the outcomes that are not on record yet."""
     if run.saver is None:
         return
+    run.unsaved = [row for row in run.unsaved if row.id not in run.forget]
     yield from commit_end(run, status)
     for task in tasks:
         if task.solo and (task.error or task.interrupts is not None) and not is_invalid_resume(task.error):
             record = node_record(task)
             run.unsaved.append(record_row(run, record_id(task, record), record))
-    run.unsaved = [row for row in run.unsaved if row.id not in run.forget]
     yield from _commit(run, None, status, forget=run.forget, forget_at=run.checkpoint_id)
 
 

@@ -94,7 +94,10 @@ def checked(config: RunnableConfig) -> int:
         raise InvalidConfigError("max_concurrency must be an integer of at least 1, got 0; None means no limit.")
     for name, kind in (("configurable", Mapping), ("metadata", Mapping), ("tags", list | tuple)):
         if name in config and not isinstance(config.get(name), kind):
-            raise InvalidConfigError(f"config['{name}'] cannot be {config.get(name)!r}.")
+            raise InvalidConfigError(
+                f"config['{name}'] cannot be {config.get(name)!r}; a config looks like {{'configurable': "
+                "{'thread_id': '1'}, 'tags': ['a'], 'metadata': {'user': 'b'}}."
+            )
     return limit
 
 

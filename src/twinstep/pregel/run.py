@@ -105,8 +105,8 @@ class Run:
 
     __slots__ = (
         "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures",
-        "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "lost", "memory",
-        "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_source",
+        "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "lost",
+        "memory", "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_source",
         "row_step", "saver",
         "show", "spec", "state", "step", "stop_step", "store", "token", "unsaved", "weight",
         "written",

@@ -49,11 +49,7 @@ IDLE = 10.0
 
 
 class Threads:
-    """Daemon threads that are kept for a while and used again.
-
-    There are as many as there are jobs at once. A new one is made only when the last one made has begun its work, so
-    that short jobs in quick succession do not pile up threads.
-    """
+    """Daemon threads that are kept for a while and used again; there are as many as there is work at once."""
 
     def __init__(self) -> None:
         self.reset()
@@ -62,21 +58,29 @@ class Threads:
         """Forget all threads (after a fork they do not exist in the child)."""
         self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0  # threads that wait for a job
-        self._open = 0  # jobs that wait for a thread
+        self._idle = 0  # threads that wait for something to do
+        self._open = 0  # what waits for a thread
         self._launching = False
 
     def start(self, job: Callable[[], object]) -> None:
-        """Run a function that never raises in a thread of its own."""
+        """Run a function that never raises in a thread of its own; it has to call `busy` if it takes time."""
         with self._lock:
             self._open += 1
-            launch = self._wants_thread()
+            launch = self._idle == 0 and self._may_launch()
         self._jobs.put(job)
         if launch:
             self._launch()
 
-    def _wants_thread(self) -> bool:
-        if self._open <= self._idle or self._launching:
+    def busy(self) -> None:
+        """Note that the calling thread is going to take time, so that others are needed for what waits."""
+        with self._lock:
+            launch = self._open > self._idle and self._may_launch()
+        if launch:
+            self._launch()
+
+    def _may_launch(self) -> bool:
+        """Tell whether the last thread that was made has begun; only then another one is."""
+        if self._launching:
             return False
         self._launching = True
         return True
@@ -95,7 +99,7 @@ class Threads:
                 self._idle += 1
 
     def _take(self) -> Callable[[], object] | None:
-        """Wait for a job; None when there has been none for a while."""
+        """Wait for something to do; None when there has been nothing for a while."""
         while True:
             try:
                 job = self._jobs.get(timeout=IDLE)
@@ -108,9 +112,6 @@ class Threads:
             with self._lock:
                 self._idle -= 1
                 self._open -= 1
-                launch = self._wants_thread()
-            if launch:
-                self._launch()
             return job
 
 
@@ -129,7 +130,9 @@ class Slots:
 
     def __init__(self, limit: int, held: int) -> None:
         self._free = limit - held
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job] = deque()  # without a slot
+        self._ready: deque[Job] = deque()  # with a slot, without a thread
+        self._called = False  # whether a thread is on its way
         self._lock = threading.Lock()
 
     def start(self, job: Job) -> None:
@@ -139,8 +142,7 @@ class Slots:
                 self._waiting.append(job)
                 return
             self._free -= 1
-            job.granted = True
-        THREADS.start(lambda: self._run(job))
+        self._offer(job)
 
     def steal(self, job: Job) -> bool:
         """Tell whether the caller may run a job in its own thread; it then has to release the job's slot."""
@@ -150,23 +152,50 @@ class Slots:
                     return False
                 self._free -= 1
                 job.granted = True
+            elif self._ready and self._ready[-1] is job:
+                self._ready.pop()
         return job.claim()
 
     def release(self) -> None:
         """Give a slot to the next job that waits, or back."""
         job = self._next()
         if job is not None:
-            THREADS.start(lambda: self._run(job))
+            self._offer(job)
 
     def take(self) -> None:
         """Take a slot without waiting; while more are taken than there are, no job starts."""
         with self._lock:
             self._free -= 1
 
-    def _run(self, job: Job | None) -> None:
-        while job is not None and job.claim():  # one that was stolen goes on in its slot without this thread
+    def _offer(self, job: Job) -> None:
+        """Offer a job that has a slot to the threads; one is called at a time, and calls the next when it is busy."""
+        with self._lock:
+            job.granted = True
+            self._ready.append(job)
+            call, self._called = not self._called, True
+        if call:
+            THREADS.start(self._serve)
+
+    def _serve(self) -> None:
+        with self._lock:
+            job = self._first_ready()
+            self._called = bool(self._ready)
+            call = self._called
+        if call:
+            THREADS.start(self._serve)
+        if job is None:
+            return
+        THREADS.busy()
+        job.run()
+        while (job := self._next()) is not None and job.claim():  # one that was stolen goes on in its slot
             job.run()
-            job = self._next()
+
+    def _first_ready(self) -> Job | None:
+        while self._ready:
+            job = self._ready.popleft()
+            if job.claim():
+                return job
+        return None
 
     def _next(self) -> Job | None:
         with self._lock:
