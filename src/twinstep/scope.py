@@ -26,6 +26,11 @@ class Scope(Protocol):
         ...
 
     @property
+    def started(self) -> int:
+        """How many tasks and nested runs it has started, and questions it has asked."""
+        ...
+
+    @property
     def path(self) -> tuple[Any, ...]:
         """The place in the run, stable over resumes."""
         ...

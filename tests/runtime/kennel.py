@@ -114,7 +114,11 @@ class Kennel:
 
     def __enter__(self) -> Self:
         self._dir = tempfile.TemporaryDirectory()
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+        path = [os.environ.get("PYTHONPATH", ""), str(ROOT / "src"), str(ROOT)]
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path),
+        }
         self._master = subprocess.Popen(
             [sys.executable, "-c", _MASTER.replace("{name}", self._name)],
             cwd=ROOT,

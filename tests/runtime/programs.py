@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any, TypedDict
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.graph import START, StateGraph
+from twinstep.pregel.workers import THREADS
 from twinstep.types import StateSnapshot
 
 Node = Callable[..., Any]
-Config = dict[str, Any]
+Config = Any
+"""A run's config; tests take it apart freely."""
+
+
+LONG = 10.0
+"""Seconds after which a test gives up waiting."""
 
 
 class State(TypedDict, total=False):
@@ -40,11 +48,16 @@ class Switch:
             raise Boom("boom")
 
 
+def noting(ran: list[str], *names: str) -> list[Node]:
+    """Return nodes that note themselves in the log, and in a list that nothing takes back."""
+    return [noted(name, partial(ran.append, name)) for name in names]
+
+
 def recorded(saver: BaseCheckpointSaver, count: int = 1, thread: str = "1") -> Callable[[], None]:
     """Return a function that waits until so many outcomes of a thread's open superstep are on record."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LONG
         while len(saver.load(thread, "").records) < count:
             assert time.monotonic() < deadline, "the outcome was not put on record"
             time.sleep(0.001)
@@ -116,6 +129,49 @@ def within(seconds: float, act: Callable[[], Any]) -> Any:
     if ok:
         return value
     raise value
+
+
+def let_workers_rest() -> None:
+    """Wait until the engine's threads have found out that there is nothing left to do; fail if they do not."""
+    deadline = time.monotonic() + LONG
+    while THREADS._open or THREADS._idle < sum(t.name.startswith("twinstep-worker") for t in threading.enumerate()):
+        assert time.monotonic() < deadline, "worker threads do not come to rest"
+        time.sleep(0.002)
+
+
+class Gate:
+    """A node that signals its arrival and waits until it is cancelled; later calls pass."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.cancelled = self.passed = 0
+        self.open = False
+
+    async def node(self, state: State) -> State:
+        if not self.open:
+            self.arrived.set()
+            try:
+                await asyncio.sleep(LONG)
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        self.passed += 1
+        return {"log": ["gate"]}
+
+
+def run_to_rest(main: Callable[[], Any]) -> Any:
+    """Run a coroutine function and check that it leaves no asyncio task behind."""
+
+    async def wrapper() -> Any:
+        result = await main()
+        for _ in range(20):  # let what was cancelled end
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            if not left:
+                return result
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"asyncio tasks were left behind: {left}")
+
+    return asyncio.run(wrapper())
 
 
 def at(thread: Config, **more: Any) -> Config:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.runtime.programs import State, Switch, chain, fan, noted
@@ -151,11 +153,12 @@ def test_a_breakpoint_in_a_nested_graph_stops_the_whole_run(lane, saver, thread)
 @pytest.mark.parametrize("option", ["interrupt_before", "interrupt_after"])
 def test_a_breakpoint_at_no_node_is_refused(lane, saver, thread, option):  # W17
     build = chain("apple", "b")
+    options: Any = {option: ["appel"]}
     with pytest.raises(GraphValidationError, match="appel"):
-        build.compile(saver, **{option: ["appel"]})
+        build.compile(saver, **options)
     graph = build.compile(saver)
     with pytest.raises(InvalidConfigError, match=r"'appel' not found.*Did you mean 'apple'"):
-        lane.invoke(graph, {"x": 1}, thread, **{option: ["appel"]})
+        lane.invoke(graph, {"x": 1}, thread, **options)
     assert lane.history(graph, thread) == []
 
 

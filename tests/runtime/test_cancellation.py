@@ -4,53 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, chain, fan, noted, recorded
+from tests.runtime.programs import (
+    LONG,
+    Boom,
+    Gate,
+    State,
+    Switch,
+    chain,
+    fan,
+    noted,
+    noting,
+    run_to_rest,
+)
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import GraphDrained, NodeCancelledError
 from twinstep.func import entrypoint, task
 from twinstep.runtime import RunControl, Runtime
 
-LONG = 10.0
-"""Seconds after which a test gives up waiting."""
 
-
-@pytest.fixture(autouse=True)
-def nothing_stays_busy() -> Iterator[None]:
-    """After every test all worker threads are idle."""
-    from twinstep.pregel.workers import THREADS
-
-    yield
-    deadline = time.monotonic() + LONG
-    while True:
-        workers = [thread for thread in threading.enumerate() if thread.name.startswith("twinstep-worker")]
-        if len(workers) <= THREADS._idle:
-            return
-        assert time.monotonic() < deadline, f"{len(workers)} workers, of which only {THREADS._idle} are idle"
-        time.sleep(0.005)
-
-
-def run_to_rest(main: Callable[[], Any]) -> Any:
-    """Run a coroutine function and check that it leaves no asyncio task behind."""
-
-    async def wrapper() -> Any:
-        result = await main()
-        for _ in range(20):  # let what was cancelled end
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            if not left:
-                return result
-            await asyncio.sleep(0.005)
-        raise AssertionError(f"asyncio tasks were left behind: {left}")
-
-    return asyncio.run(wrapper())
+@pytest.fixture
+def saver() -> InMemorySaver:
+    """Where a thread is kept does not matter here."""
+    return InMemorySaver()
 
 
 # ---------------------------------------------------------------------- consumers that stop listening
@@ -59,7 +39,7 @@ def run_to_rest(main: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("mode", ["updates", "values", "tasks", ["updates", "custom"]])
 def test_a_stream_that_is_closed_early_stops_and_can_be_continued(saver, thread, mode):
     ran: list[str] = []
-    graph = chain(*(noted(name, lambda name=name: ran.append(name)) for name in "abc")).compile(saver)
+    graph = chain(*noting(ran, *"abc")).compile(saver)
     stream = graph.stream({"x": 1}, thread, stream_mode=mode)
     next(stream)
     stream.close()
@@ -73,7 +53,7 @@ def test_a_stream_that_is_closed_early_stops_and_can_be_continued(saver, thread,
 
 def test_breaking_out_of_a_loop_closes_the_stream(saver, thread):
     ran: list[str] = []
-    graph = chain(*(noted(name, lambda name=name: ran.append(name)) for name in "abc")).compile(saver)
+    graph = chain(*noting(ran, *"abc")).compile(saver)
     for chunk in graph.stream({"x": 1}, thread):
         assert chunk == {"a": {"log": ["a"]}}
         break
@@ -84,7 +64,7 @@ def test_breaking_out_of_a_loop_closes_the_stream(saver, thread):
 def test_breaking_out_of_an_async_loop_closes_the_stream(saver, thread):
     """Python closes an abandoned asynchronous generator only later: the thread must not be busy until then."""
     ran: list[str] = []
-    graph = chain(*(noted(name, lambda name=name: ran.append(name)) for name in "abc")).compile(saver)
+    graph = chain(*noting(ran, *"abc")).compile(saver)
 
     async def main() -> Any:
         async for chunk in graph.astream({"x": 1}, thread):
@@ -172,26 +152,6 @@ def test_an_error_of_the_consumer_stops_the_run(saver, thread):
 # ---------------------------------------------------------------------- cancelled callers
 
 
-class Gate:
-    """A node that signals its arrival and waits until it is cancelled; later calls pass."""
-
-    def __init__(self) -> None:
-        self.arrived = asyncio.Event()
-        self.cancelled = self.passed = 0
-        self.open = False
-
-    async def node(self, state: State) -> State:
-        if not self.open:
-            self.arrived.set()
-            try:
-                await asyncio.sleep(LONG)
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-        self.passed += 1
-        return {"log": ["gate"]}
-
-
 @pytest.mark.parametrize("siblings", [0, 2])
 @pytest.mark.parametrize("method", ["ainvoke", "astream"])
 def test_cancelling_the_caller_cancels_the_nodes_and_the_run_can_be_continued(saver, thread, siblings, method):
@@ -219,6 +179,7 @@ def test_cancelling_the_caller_cancels_the_nodes_and_the_run_can_be_continued(sa
         assert [gate.cancelled for gate in gates] == [1] * len(gates)
         state = await graph.aget_state(thread)
         assert (state.values["log"], len(state.next)) == (["a"], len(gates))
+        assert state.metadata is not None
         assert state.metadata["status"] != "done"
         result = await graph.ainvoke(None, thread)
         assert [gate.passed for gate in gates] == [1] * len(gates)
@@ -322,194 +283,6 @@ def test_a_node_that_raises_cancelled_error_by_itself_is_named(lane, saver, thre
     assert isinstance(lane.state(graph, thread).tasks[0].error, NodeCancelledError)
 
 
-# ---------------------------------------------------------------------- signals
-
-
-class Signal(BaseException):
-    """Like KeyboardInterrupt, which pytest would take for its own."""
-
-
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside a sibling"])
-def test_a_signal_raised_in_a_node_reaches_the_caller(lane, saver, thread, alone, colour):
-    calls = Switch(on=False)
-
-    def node(state: State) -> State:
-        calls()
-        if calls.calls == 1:
-            raise Signal("stop")
-        return {"log": ["node"]}
-
-    build = fan(colour(node)) if alone else fan("fine", colour(node))
-    graph = build.compile(saver)
-    with pytest.raises(Signal, match="stop"):
-        lane.invoke(graph, {"x": 1}, thread)
-    state = lane.state(graph, thread)
-    assert "node" in state.next
-    assert state.metadata["status"] != "done"
-    assert lane.invoke(graph, None, thread)["log"] == (["node"] if alone else ["fine", "node"])
-
-
-def test_a_signal_raised_in_a_task_reaches_the_caller(lane, saver, thread):
-    first_time = Switch()
-
-    @task
-    def work(n: int) -> int:
-        if first_time.on:
-            first_time.on = False
-            raise Signal("stop")
-        return n
-
-    @entrypoint(checkpointer=saver)
-    def flow(n: int) -> int:
-        return work(n).result()
-
-    with pytest.raises(Signal):
-        lane.invoke(flow, 1, thread)
-    assert lane.invoke(flow, None, thread) == 1
-
-
-def test_a_keyboard_interrupt_between_supersteps_leaves_a_thread_that_can_be_continued(saver, thread):
-    """The signal arrives in the engine's own code: while it stores a checkpoint."""
-
-    class Interrupted(type(saver)):  # type: ignore[misc]
-        left = 3
-
-        def commit(self, commit: Any) -> None:
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-            super().commit(commit)
-
-    saver.__class__ = Interrupted
-    graph = chain("a", "b").compile(saver)
-    with pytest.raises(KeyboardInterrupt):
-        graph.invoke({"x": 1}, thread)
-    assert graph.invoke(None, thread)["log"] == ["a", "b"]
-
-
-@pytest.mark.parametrize("method", ["invoke", "stream"])
-def test_ctrl_c_ends_a_run_whose_nodes_work_in_threads(lane, saver, thread, method):
-    """A real SIGINT, while the caller waits for its worker threads."""
-    first_time = Switch()
-    entered = threading.Barrier(4)
-    release = threading.Event()
-
-    def node(state: State) -> State:
-        if first_time.on:
-            entered.wait(LONG)
-            release.wait(0.1)
-        return {"log": ["node"]}
-
-    build = chain("a")
-    for name in ("n1", "n2", "n3"):
-        build.add_node(name, node).add_edge("a", name)
-    graph = build.compile(saver)
-
-    def press() -> None:
-        entered.wait(LONG)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    finger = threading.Thread(target=press)
-    finger.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            lane.call(graph, method, {"x": 1}, {**thread, "max_concurrency": 4})
-    finally:
-        release.set()
-        finger.join()
-    first_time.on = False
-    assert lane.invoke(graph, None, thread)["log"] == ["a", "node", "node", "node"]
-
-
-# ---------------------------------------------------------------------- siblings of a failure
-
-
-def test_async_siblings_of_a_failed_node_are_cancelled(saver, thread):
-    async def main() -> None:
-        gate = Gate()
-
-        async def bad(state: State) -> State:
-            await gate.arrived.wait()
-            raise Boom("boom")
-
-        build = fan(bad)
-        build.add_node("gate", gate.node).add_edge("__start__", "gate")
-        graph = build.compile(saver)
-        with pytest.raises(Boom):
-            await asyncio.wait_for(graph.ainvoke({"x": 1}, thread), LONG)
-        assert (gate.cancelled, gate.passed) == (1, 0)
-        assert set((await graph.aget_state(thread)).next) == {"bad", "gate"}
-
-    run_to_rest(main)
-
-
-def test_async_siblings_of_a_failed_task_are_cancelled(thread):
-    async def main() -> None:
-        gate = Gate()
-
-        @task
-        async def waits(n: int) -> Any:
-            return await gate.node({})
-
-        @task
-        async def fails(n: int) -> None:
-            await gate.arrived.wait()
-            raise Boom("boom")
-
-        @entrypoint(checkpointer=InMemorySaver())
-        async def flow(n: int) -> Any:
-            return await asyncio.gather(waits(1), fails(2))
-
-        with pytest.raises(Boom):
-            await asyncio.wait_for(flow.ainvoke(1, thread), LONG)
-        assert gate.cancelled == 1
-
-    run_to_rest(main)
-
-
-def test_sync_siblings_of_a_failed_node_are_waited_for(saver, thread):
-    at_work, ended = threading.Event(), []
-
-    def slow(state: State) -> State:
-        at_work.set()
-        time.sleep(0.05)
-        ended.append("slow")
-        return {"log": ["slow"]}
-
-    def zbad(state: State) -> State:
-        assert at_work.wait(LONG)
-        raise Boom("boom")
-
-    graph = fan(slow, zbad).compile(saver)
-    with pytest.raises(Boom):
-        graph.invoke({"x": 1}, thread)
-    assert ended == ["slow"]
-    state = graph.get_state(thread)
-    assert (state.next, state.tasks[0].result) == (("zbad",), {"log": ["slow"]})  # its work is not lost
-
-
-def test_tasks_that_have_not_begun_are_given_up_when_their_caller_fails(thread):
-    ran: list[int] = []
-    release = threading.Event()
-
-    @task
-    def work(n: int) -> int:
-        ran.append(n)
-        assert release.wait(LONG)
-        return n
-
-    @entrypoint(checkpointer=InMemorySaver())
-    def flow(n: int) -> int:
-        for i in range(n):
-            work(i)
-        release.set()
-        raise Boom("boom")
-
-    with pytest.raises(Boom):
-        flow.invoke(50, {**thread, "max_concurrency": 3})
-    assert len(ran) < 50
-
-
 # ---------------------------------------------------------------------- drain
 
 
@@ -604,12 +377,3 @@ def test_a_record_made_while_the_caller_is_cancelled_is_kept_or_absent_but_never
 
         assert run_to_rest(main) == list(range(20))
         assert len(ran) <= 21
-
-
-def test_a_failure_waits_until_finished_siblings_are_on_record(lane, saver, thread):
-    bad = Switch()
-    graph = fan("fine", noted("zbad", lambda: (recorded(saver)(), bad()))).compile(saver)
-    with pytest.raises(Boom):
-        lane.invoke(graph, {"x": 1}, thread)
-    bad.on = False
-    assert lane.invoke(graph, None, thread)["log"] == ["fine", "zbad"]

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 from tests.runtime.programs import Config, State, Switch, at, chain, noted
 from twinstep.cache.memory import InMemoryCache
 from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.config import RunnableConfig, get_config, get_store, get_stream_writer
 from twinstep.errors import GraphRecursionError, InvalidConfigError
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
-from twinstep.runtime import Runtime, get_runtime
+from twinstep.runtime import ExecutionInfo, Runtime, get_runtime
 from twinstep.store.memory import InMemoryStore
 from twinstep.types import CachePolicy, Command, RetryPolicy, interrupt
 
@@ -25,6 +26,13 @@ from twinstep.types import CachePolicy, Command, RetryPolicy, interrupt
 def saver() -> InMemorySaver:
     """Where a thread is kept does not matter here."""
     return InMemorySaver()
+
+
+def here() -> ExecutionInfo:
+    """Return where the calling node or task is."""
+    info = get_runtime().execution_info
+    assert info is not None
+    return info
 
 
 def watching(seen: list[Any], look: Any) -> Any:
@@ -150,7 +158,7 @@ def test_a_nested_run_counts_its_own_supersteps(lane, saver, thread):
 
 def test_the_run_id_of_the_config_is_that_of_the_run(lane, saver, thread):
     seen: list[Any] = []
-    graph = chain(watching(seen, lambda: get_runtime().execution_info.run_id)).compile(saver)
+    graph = chain(watching(seen, lambda: here().run_id)).compile(saver)
     wanted = UUID(int=5)
     lane.invoke(graph, {"x": 1}, {**thread, "run_id": wanted})
     assert seen == [str(wanted)]
@@ -159,8 +167,6 @@ def test_the_run_id_of_the_config_is_that_of_the_run(lane, saver, thread):
 
 @pytest.mark.parametrize("id", [7, UUID(int=7), "ä/☃ 'quoted' |:", "x" * 500], ids=str)
 def test_a_thread_may_have_any_id_and_is_found_by_its_text(lane, id, tmp_path):
-    from twinstep.checkpoint.sqlite import SqliteSaver
-
     for saver in (InMemorySaver(), SqliteSaver(tmp_path / "t.sqlite")):
         graph = chain("a").compile(saver)
         lane.invoke(graph, {"x": 1}, {"configurable": {"thread_id": id}})
@@ -188,7 +194,7 @@ def test_a_node_finds_what_its_run_offers(lane, saver, thread):
     chunks = lane.stream(graph, {"x": 1}, thread, stream_mode="custom", context={"k": 1})
     assert chunks == ["hello", "again"]
     (runtime,) = seen
-    info = runtime.execution_info
+    info = runtime.execution_info or here()
     history = lane.history(graph, thread)
     assert (runtime.store, runtime.context, runtime.previous) == (store, {"k": 1}, None)
     assert (info.thread_id, info.run_id) == ("1", history[0].metadata["run_id"])
@@ -203,7 +209,7 @@ def test_the_idempotency_key_is_the_same_at_every_attempt_and_resume(lane, saver
 
     @task(retry_policy=RetryPolicy(max_attempts=3, initial_interval=0, retry_on=ValueError))
     def pay(n: int) -> int:
-        info = get_runtime().execution_info
+        info = here()
         keys.append((info.idempotency_key, info.node_attempt))
         bad()
         return n
@@ -353,7 +359,8 @@ def test_a_nested_run_uses_its_own_store_or_else_the_callers(lane, owner, kind):
 @pytest.mark.parametrize("way", ["node", "called", "task"])
 def test_a_nested_run_uses_its_own_cache_or_else_the_callers(lane, owner, times, way):
     ran = Switch(on=False)
-    own, callers = InMemoryCache(), InMemoryCache()
+    own: Any = InMemoryCache()
+    callers: Any = InMemoryCache()
 
     @task(cache_policy=CachePolicy())
     def work(x: int) -> int:
@@ -398,7 +405,7 @@ def test_the_checkpointer_of_a_nested_graph_decides_whether_it_remembers(lane, s
 def test_a_child_with_a_thread_and_saver_of_its_own_is_a_run_of_its_own(lane, saver, thread):
     own = InMemorySaver()
     child = chain("c").compile(own)
-    other = {"configurable": {"thread_id": "child"}}
+    other: Config = {"configurable": {"thread_id": "child"}}
 
     def call(state: State) -> State:
         return {"log": child.invoke({"x": 1}, other)["log"]}

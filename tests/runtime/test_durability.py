@@ -9,10 +9,11 @@ import pytest
 
 from tests.runtime.programs import Boom, State, Switch, after, chain, fan, noted, recorded, shape
 from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.config import get_config
 from twinstep.errors import EmptyInputError, GraphDrained, InvalidConfigError
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
-from twinstep.runtime import RunControl, get_runtime
+from twinstep.runtime import RunControl
 from twinstep.types import Command, Send, interrupt
 
 DURABILITIES = ["sync", "async", "exit"]
@@ -120,6 +121,72 @@ def test_a_question_is_stored_and_answered(lane, saver, thread, durability):
     assert ran.calls == 1
 
 
+@pytest.mark.parametrize("stop", ["question", "failure"])
+@pytest.mark.parametrize("where", ["node of a graph", "entrypoint", "called graph", "task", "parallel nodes"])
+def test_finished_work_of_nested_runs_is_not_repeated(lane, thread, durability, where, stop):
+    saver = InMemorySaver()
+    ran: list[str] = []
+    stopping = Switch(on=stop == "failure")
+
+    def halt() -> Any:
+        stopping()
+        return interrupt("?") if stop == "question" else "!"
+
+    @task
+    def work(name: str) -> str:
+        ran.append(name)
+        return name
+
+    @task
+    def halting() -> Any:
+        return [work("in task").result(), halt()]
+
+    def node(state: State) -> State:
+        return {"log": [work("in node").result(), halt()]}
+
+    child = chain(noted("c1", lambda: ran.append("c1")), node, noted("c2", lambda: ran.append("c2"))).compile()
+
+    @entrypoint()
+    def flow(n: int) -> Any:
+        return [work("in flow").result(), halt(), work("end").result()]
+
+    def caller(state: State) -> State:
+        first = work("first").result()
+        found = {
+            "entrypoint": lambda: flow.invoke(1),
+            "called graph": lambda: child.invoke({"x": 1})["log"],
+            "task": lambda: halting().result(),
+        }[where]()
+        return {"log": [first, *found]}
+
+    build = StateGraph(State)
+    if where == "parallel nodes":
+        build = fan("a", node, "z")
+    else:
+        build.add_node("n", child if where == "node of a graph" else caller).add_edge(START, "n")
+    graph = build.compile(saver)
+    if stop == "question":
+        lane.invoke(graph, {"x": 1}, thread, durability=durability)
+        assert [i.value for i in lane.state(graph, thread).interrupts] == ["?"]
+    else:
+        with pytest.raises(Boom):
+            lane.invoke(graph, {"x": 1}, thread, durability=durability)
+    stopping.on = False
+    result = lane.invoke(graph, Command(resume="!") if stop == "question" else None, thread, durability=durability)
+    assert (
+        result["log"]
+        == {
+            "node of a graph": ["c1", "in node", "!", "c2"],
+            "entrypoint": ["first", "in flow", "!", "end"],
+            "called graph": ["first", "c1", "in node", "!", "c2"],
+            "task": ["first", "in task", "!"],
+            "parallel nodes": ["a", "in node", "!", "z"],
+        }[where]
+    )
+    assert len(ran) == len(set(ran)), ran
+    assert lane.state(graph, thread).metadata["status"] == "done"
+
+
 def test_a_drained_run_is_stored(lane, saver, thread, durability):
     control = RunControl()
     graph = chain(noted("a", control.request_drain), "b").compile(saver)
@@ -133,7 +200,7 @@ def test_nested_runs_are_stored_like_the_run_around_them(lane, saver, thread, du
     namespaces: list[str] = []
 
     def look(state: State) -> State:
-        namespaces.append(get_runtime().execution_info.checkpoint_ns.rpartition("|")[0])
+        namespaces.append(get_config()["configurable"]["checkpoint_ns"].rpartition("|")[0])
         return {}
 
     outer = chain("first")
@@ -162,7 +229,8 @@ def test_a_failed_apply_stores_nothing_of_the_superstep(lane, saver, thread, dur
 
 
 @pytest.mark.parametrize("durability", ["sometimes", "Sync", 1])
-def test_an_unknown_durability_is_refused(lane, saver, thread, durability):  # W41
+def test_an_unknown_durability_is_refused(lane, thread, durability):  # W41
+    saver = InMemorySaver()
     graph = chain("a").compile(saver)
     with pytest.raises(InvalidConfigError, match="sync, async, exit"):
         lane.invoke(graph, {"x": 1}, thread, durability=durability)

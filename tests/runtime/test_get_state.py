@@ -115,7 +115,8 @@ def test_history_can_be_limited_filtered_and_continued(lane, saver, thread):
     [{"limit": -1}, {"limit": "2"}, {"filter": {"a b": 1}}, {"filter": "source"}, {"before": {"configurable": {}}}],
     ids=str,
 )
-def test_history_refuses_arguments_that_cannot_be_meant(lane, saver, thread, options):
+def test_history_refuses_arguments_that_cannot_be_meant(lane, thread, options):
+    saver = InMemorySaver()
     graph = chain("a").compile(saver)
     lane.invoke(graph, {"x": 1}, thread)
     with pytest.raises(InvalidConfigError):

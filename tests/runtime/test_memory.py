@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypedDict
 
 import pytest
 
-from tests.runtime.programs import Boom, chain, fan, noted
+from tests.runtime.programs import Boom, Config, chain, fan, let_workers_rest, noted
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.func import entrypoint, task
@@ -33,6 +33,7 @@ def left_by(work: Callable[[], object]) -> Counter[str]:
     gc.freeze()  # what is there already is neither looked at nor counted
     try:
         work()
+        let_workers_rest()
         gc.collect()
         kinds = Counter(
             type(o).__name__
@@ -43,6 +44,12 @@ def left_by(work: Callable[[], object]) -> Counter[str]:
     finally:
         gc.unfreeze()
     return Counter({kind: n for kind, n in kinds.items() if kind not in ROWS and n > FEW})
+
+
+def repeat(work: Callable[[int], object], times: int) -> None:
+    """Do something again and again."""
+    for n in range(times):
+        work(n)
 
 
 def works(saver: Any) -> dict[str, Callable[[int], Any]]:
@@ -77,7 +84,7 @@ def works(saver: Any) -> dict[str, Callable[[int], Any]]:
     outer.add_node("inner", graph).add_edge("a", "inner")
     nested = outer.compile(saver)
 
-    def config(n: int) -> dict[str, Any]:
+    def config(n: int) -> Config:
         return {"configurable": {"thread_id": str(n % 50)}}
 
     def fails(n: int) -> None:
@@ -104,15 +111,14 @@ def works(saver: Any) -> dict[str, Callable[[int], Any]]:
 @pytest.mark.parametrize("what", works(None))
 def test_finished_runs_leave_no_objects(what, kept):
     work = works(InMemorySaver() if kept == "memory" else None)[what]
-    for n in range(60):
-        work(n)
-    assert left_by(lambda: [work(n) and None for n in range(100)]) == {}
+    repeat(work, 60)
+    assert left_by(partial(repeat, work, 100)) == {}
 
 
 @pytest.mark.parametrize("kept", ["nothing", "memory", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_two_thousand_runs_leave_no_objects(kept, tmp_path):
-    saver = {"nothing": lambda: None, "memory": InMemorySaver, "sqlite": lambda: SqliteSaver(tmp_path / "t.sqlite")}
-    graph = chain("a").compile(saver[kept]())
+    saver: dict[str, Any] = {"nothing": None, "memory": InMemorySaver(), "sqlite": SqliteSaver(tmp_path / "t.sqlite")}
+    graph = chain("a").compile(saver[kept])
 
     def run(first: int, last: int) -> None:
         for n in range(first, last):
@@ -120,8 +126,7 @@ def test_two_thousand_runs_leave_no_objects(kept, tmp_path):
 
     run(0, 200)
     assert left_by(lambda: run(200, 2200)) == {}
-    if kept == "sqlite":
-        graph.checkpointer.close()
+    saver["sqlite"].close()
 
 
 class Payload:
@@ -180,15 +185,19 @@ def test_values_are_released_with_the_run(way):
 def test_a_new_thread_forgets_its_first_job():
     """Worker threads stay for a while: none may keep what it has worked on."""
     release, ended = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        THREADS.busy()
+        release.wait(10)
+
+    let_workers_rest()
     for _ in range(THREADS._idle):  # so that the job below gets a thread of its own
-        THREADS.start(release.wait)
+        THREADS.start(occupy)
     payload = Payload()
     seen = weakref.ref(payload)
-    THREADS.start(lambda payload=payload: ended.set())
+    THREADS.start(partial(lambda payload: ended.set(), payload))
     assert ended.wait(10)
     release.set()
     del payload
-    deadline = time.monotonic() + 5
-    while seen() is not None and time.monotonic() < deadline:
-        time.sleep(0.005)
+    let_workers_rest()
     assert seen() is None

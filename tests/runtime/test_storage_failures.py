@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.runtime.jobs import KINDS, check_effects, expected, mixed
-from tests.runtime.programs import chain, fan, noted, within
+from tests.runtime.programs import chain, fan, noted, noting, within
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.rows import Commit
 from twinstep.checkpoint.sqlite import SqliteSaver
@@ -33,11 +34,16 @@ class Failing(InMemorySaver):
         super().commit(commit)
 
 
+def note(lines: list[str], what: str, name: str) -> None:
+    lines.append(f"{what} {name}")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_stopped_by_any_failed_write_can_be_continued(lane, thread, kind):
     for k in range(1, 100):
-        saver, lines = Failing(k), []
-        program = mixed(kind, saver, lambda what, name, lines=lines: lines.append(f"{what} {name}"))
+        saver = Failing(k)
+        lines: list[str] = []
+        program = mixed(kind, saver, partial(note, lines))
         input = {"x": 1} if kind == "graph" else 1
         try:
             result = lane.invoke(program, input, thread)
@@ -94,7 +100,7 @@ def test_at_most_one_effect_runs_on_after_a_failed_write(lane, thread, at, caugh
 def test_no_node_runs_after_a_failed_write(lane, thread, at, durability):
     saver = Failing(at)
     ran: list[str] = []
-    graph = chain(*(noted(name, lambda name=name: ran.append(name)) for name in "abc")).compile(saver)
+    graph = chain(*noting(ran, *"abc")).compile(saver)
     with pytest.raises(CheckpointStorageError):
         lane.invoke(graph, {"x": 1}, thread, durability=durability)
     stored = at - 3  # commits of the input and of the first state come first

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, after, at, chain, checkpoint_id, fan, noted, recorded, shape
+from tests.runtime.programs import (
+    Boom,
+    State,
+    Switch,
+    after,
+    at,
+    chain,
+    checkpoint_id,
+    fan,
+    noted,
+    noting,
+    recorded,
+    shape,
+)
 from twinstep.errors import UnknownInterruptError
 from twinstep.func import entrypoint, task
 from twinstep.types import Command, interrupt
@@ -12,7 +25,7 @@ from twinstep.types import Command, interrupt
 
 def test_an_older_checkpoint_runs_again_on_a_branch_that_becomes_the_latest(lane, saver, thread):
     ran: list[str] = []
-    graph = chain(*(noted(name, lambda name=name: ran.append(name)) for name in "abc")).compile(saver)
+    graph = chain(*noting(ran, *"abc")).compile(saver)
     lane.invoke(graph, {"x": 1}, thread)
     old_branch = lane.history(graph, thread)
     ran.clear()
@@ -188,3 +201,18 @@ def test_a_fork_of_one_thread_leaves_others_alone(lane, saver, thread):
     foreign = at(other, checkpoint_id=checkpoint_id(lane.state(graph, thread)))
     with pytest.raises(LookupError):
         lane.state(graph, foreign)
+
+
+def test_an_entrypoint_goes_on_from_what_it_had_saved_then(lane, saver, thread):
+    @entrypoint(checkpointer=saver)
+    def add(n: int, previous: int | None) -> int:
+        return n + (previous or 0)
+
+    points = []
+    for n in (1, 10, 100):
+        lane.invoke(add, n, thread)
+        points.append(lane.state(add, thread))
+    assert [p.values for p in points] == [1, 11, 111]
+    assert lane.invoke(add, 5, points[0].config) == 6
+    assert lane.invoke(add, 5, thread) == 11
+    assert [lane.state(add, p.config).values for p in points] == [1, 11, 111]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, after, chain, checkpoint_id, fan, noted, recorded, shape
+from tests.runtime.programs import Boom, Config, State, Switch, after, chain, checkpoint_id, fan, noted, recorded, shape
+from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import InvalidUpdateError
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, StateGraph
@@ -154,6 +155,18 @@ def test_a_waiting_question_is_settled_by_an_update_as_its_node(lane, saver, thr
     assert lane.invoke(graph, None, thread)["log"] == ["by hand", "after"]
 
 
+def test_a_question_can_be_answered_after_the_state_was_changed(lane, saver, thread):
+    def ask(state: State) -> State:
+        return {"log": [interrupt("?"), state["x"]]}
+
+    graph = chain("a", ask).compile(saver)
+    lane.invoke(graph, {"x": 1}, thread)
+    lane.update(graph, thread, {"x": 5})
+    state = lane.state(graph, thread)
+    assert (state.next, [i.value for i in state.interrupts]) == (("ask",), ["?"])
+    assert lane.invoke(graph, Command(resume="!"), thread) == {"x": 5, "log": ["a", "!", 5]}
+
+
 def test_finished_siblings_of_a_failed_node_are_kept_when_it_is_settled_by_an_update(lane, saver, thread):
     graph = fan("fine", noted("bad", after(recorded(saver), Switch())), then="end").compile(saver)
     with pytest.raises(Boom):
@@ -209,7 +222,8 @@ def test_a_history_can_be_written_from_an_input_on(lane, saver, thread):
         ([[StateUpdate(None, END), StateUpdate({"x": 2}, "b")]], "__end__"),
     ],
 )
-def test_supersteps_that_cannot_be_meant_are_refused(lane, saver, thread, supersteps, message):
+def test_supersteps_that_cannot_be_meant_are_refused(lane, thread, supersteps, message):
+    saver = InMemorySaver()
     graph = chain("a", "b").compile(saver)
     lane.invoke(graph, {"x": 1}, thread)
     before = lane.history(graph, thread)
@@ -230,7 +244,8 @@ def test_supersteps_that_cannot_be_meant_are_refused(lane, saver, thread, supers
         (Command(goto="nowhere"), "a", "nowhere"),
     ],
 )
-def test_an_update_that_cannot_be_written_changes_nothing(lane, saver, thread, values, as_node, message):  # W16
+def test_an_update_that_cannot_be_written_changes_nothing(lane, thread, values, as_node, message):  # W16
+    saver = InMemorySaver()
     graph = chain("a", "b").compile(saver)
     lane.invoke(graph, {"x": 1}, thread)
     before = lane.state(graph, thread)
@@ -265,7 +280,7 @@ def test_a_state_that_is_one_value_is_updated_as_such(lane, saver, thread):
 
 def test_an_update_inside_a_run_changes_another_thread(lane, saver, thread):
     inner = chain("i").compile(saver)
-    other = {"configurable": {"thread_id": "other"}}
+    other: Config = {"configurable": {"thread_id": "other"}}
 
     @task
     def send(text: str) -> None:

@@ -86,9 +86,27 @@ class TaskFunction(Generic[P, T]):
 
 
 @overload
-def task(func: Callable[P, Awaitable[T]], /) -> TaskFunction[P, T]: ...
+def task(
+    func: Callable[P, Awaitable[T]],
+    *,
+    name: str | None = None,
+    key: Callable[..., str] | None = None,
+    retry_policy: Retry = None,
+    cache_policy: CachePolicy | None = None,
+    timeout: Timeout = None,
+    retry: Retry = None,
+) -> TaskFunction[P, T]: ...
 @overload
-def task(func: Callable[P, T], /) -> TaskFunction[P, T]: ...
+def task(
+    func: Callable[P, T],
+    *,
+    name: str | None = None,
+    key: Callable[..., str] | None = None,
+    retry_policy: Retry = None,
+    cache_policy: CachePolicy | None = None,
+    timeout: Timeout = None,
+    retry: Retry = None,
+) -> TaskFunction[P, T]: ...
 @overload
 def task(
     func: None = None,

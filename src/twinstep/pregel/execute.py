@@ -18,13 +18,14 @@ from twinstep.errors import (
     GraphInterrupt,
     NodeError,
     NonDeterminismError,
+    OutsideRunError,
     ParentCommand,
     ThreadConflictError,
     is_invalid_resume,
 )
 from twinstep.ids import question_id
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
-from twinstep.pregel.run import Failure, Position, Run
+from twinstep.pregel.run import Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
@@ -134,12 +135,12 @@ def cached(task: Task, make: Callable[[], Program[Any]]) -> Program[tuple[Any, b
 
 
 def release(run: Run, errors: Sequence[BaseException]) -> Program[None]:
-    """Forget the failures that errors came from, and those below them, so that all of it is tried again.
+    """Forget the failures that errors came from, so that they are tried again, with all that failed below them.
 
-    Failures that were caught stay on record.
+    So are those that nothing can depend on. Failures that were caught, and gone on from, stay on record.
     """
     roots = set().union(*(causes(error) for error in errors))
-    origins = [failure.path for failure in run.failures if id(failure.error) in roots]
+    origins = [failure.path for failure in run.failures if id(failure.error) in roots or failure.is_last()]
     nested: dict[int, tuple[Run, list[str]]] = {}
     for failure in [f for f in run.failures if any(f.path[: len(path)] == path for path in origins)]:
         run.failures.remove(failure)
@@ -173,7 +174,8 @@ def write(run: Run, commit: Commit) -> Program[None]:
     """
     parent = run.parent
     while isinstance(parent, Task):
-        parent.check_wanted(run.spec.name)
+        if parent.fenced:
+            raise OutsideRunError(f"What '{parent.name}' had started was given up; nothing of it is stored any more.")
         parent = parent.run.parent
     if run.root.broken is not None:
         raise run.root.broken
@@ -211,7 +213,7 @@ def run_call(task: CallTask) -> Program[Any]:
     record = run.recall(task.id) if run.records else None
     if record is not None and record.kind in ("result", "error") and same_call(task, record, digest):
         if record.kind == "error":
-            run.failures.append(Failure(run, task.id, record.value, task.path))
+            task.failed(record.value)
             raise record.value
         return record.value if run.saver is not None else own_copy(record.value)
     task.emit_started()
@@ -233,7 +235,7 @@ def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
     except Exception as error:
         annotate(task, error)
         if not is_invalid_resume(error):
-            run.failures.append(Failure(run, task.id, error, task.path))
+            task.failed(error)
             yield from keep(task, Record("error", task.name, digest, error))
         task.emit_finished((), error)
         raise

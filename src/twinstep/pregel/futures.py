@@ -108,6 +108,7 @@ def call(
     caller.alive()
     place = f"key {key}" if key is not None else caller.occurrence(name)
     task = CallTask(caller.run, name, (*caller.path, name, place), action, args, kwargs, retry, cache, timeout)
+    task.caller = caller
     if retry and task.run.saver is None:
         task.run.memory = True  # what the task starts is not repeated when it is tried again
     loop = running_loop()

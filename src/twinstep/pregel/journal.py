@@ -142,6 +142,9 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     # a nested run is read back from its beginning (see `Run.written`)
     whole = run.base is None or (length > 2 * size + SLACK and (run.parent is None or source == "input"))
     writes = [TaskWrites(t.id, t.name, t.stored) for t in tasks]
+    if run.parent is not None and run.durability == "exit":  # one checkpoint for all supersteps since the last
+        writes = [TaskWrites("", run.spec.name, run.written[run.kept :])]
+        run.kept = len(run.written)
     for written in writes:
         if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
             written.writes[:] = [write for write in written.writes if write[0] == END]
@@ -233,6 +236,7 @@ def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
         for link in chain:
             if link.run == run.id:
                 run.written += [write for task in link.writes if task.name != START for write in task.writes]
+        run.kept = len(run.written)
     last = run.last = chain[-1]
     run.before = last.parent
     run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id

@@ -231,7 +231,7 @@ def _fail_nested(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> P
     outer.lost += run.lost
     if run.saver is not None and run.head is not None:
         run.unsaved.append(record_row(run, FAILURE, Record("error", run.spec.name, b"", error)))
-        outer.failures.append(Failure(run, FAILURE, error, path))
+        outer.failures.append(Failure(run, FAILURE, error, path, run.parent, run.parent.started))
     yield from commit_stop(run, tasks, "failed")
 
 

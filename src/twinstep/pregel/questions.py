@@ -31,6 +31,7 @@ class Asker(Protocol):
     @property
     def position(self) -> Position: ...
     def occurrence(self, key: Any) -> int: ...
+    def check_wanted(self, asked: str) -> None: ...
 
 
 def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any:
@@ -40,6 +41,7 @@ def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any
         GraphInterrupt: there is none yet.
         NonDeterminismError: another question of the task was answered and has not been asked again.
     """
+    task.check_wanted("interrupt()")
     root = task.run.root
     saver = task.run.saver or _nearest_saver(task)
     if saver is None:

@@ -205,6 +205,7 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
     failure = run.recall(FAILURE) if FAILURE in run.records else None
     if failure is not None:
         assert run.parent is not None
-        run.parent.run.failures.append(Failure(run, FAILURE, failure.value, (*run.parent.path, "nested")))
+        parent, path = run.parent, (*run.parent.path, "nested")
+        parent.run.failures.append(Failure(run, FAILURE, failure.value, path, parent, parent.started))
         raise failure.value
     return Opened.RESUMED if run.state.updated else Opened.FINISHED

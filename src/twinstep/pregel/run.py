@@ -66,12 +66,24 @@ class Root:
 
 
 class Failure(NamedTuple):
-    """A failure that is on record: the run it happened in, the id of its record, the error, the path of the task."""
+    """A failure that is on record.
+
+    Attributes:
+        run, id: the run it happened in, and the id of its record there.
+        path: of the task that failed.
+        caller: the task that had started it, and how much that one had started by then.
+    """
 
     run: Run
     id: str
     error: BaseException
     path: tuple[Any, ...]
+    caller: Scope
+    started: int
+
+    def is_last(self) -> bool:
+        """Tell whether its caller has started nothing since, so that nothing on record can depend on it."""
+        return self.caller.started == self.started
 
 
 class Run:
@@ -86,7 +98,7 @@ class Run:
         checkpoint_id: the checkpoint that superstep started from.
         row_step: number of the last superstep that is applied.
         row_source: what made the state that the last applied superstep left.
-        written: what the nodes of a nested run have written to state keys.
+        written: what the nodes of a nested run have written to state keys; kept: how much of it is stored.
         growth: how the lists of the state were last stored.
         before: the checkpoint before the one of `checkpoint_id`.
         last: the checkpoint the state was read from.
@@ -104,12 +116,11 @@ class Run:
     """
 
     __slots__ = (
-        "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability", "failures",
-        "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "last", "limit", "log", "lost",
-        "memory", "mismatch", "ns", "ns_path", "parent", "parent_checkpoint", "place", "records", "root", "row_source",
-        "row_step", "saver",
-        "show", "spec", "state", "step", "stop_step", "store", "token", "unsaved", "weight",
-        "written",
+        "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability",
+        "failures", "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "kept",
+        "last", "limit", "log", "lost", "memory", "mismatch", "ns", "ns_path", "parent",
+        "parent_checkpoint", "place", "records", "root", "row_source", "row_step", "saver", "show", "spec",
+        "state", "step", "stop_step", "store", "token", "unsaved", "weight", "written",
     )  # fmt: skip
 
     def __init__(
@@ -160,6 +171,7 @@ class Run:
         self.records: dict[str, RecordRow | Record] = {}
         self.unsaved: list[RecordRow] = []
         self.written: list[Write] = []
+        self.kept = 0
         self.row_source: Source = "input"
         self.failures: list[Failure] = []
         self.lost: list[BaseException] = []

@@ -13,7 +13,7 @@ from twinstep.errors import NodeError, OutsideRunError
 from twinstep.ids import path_id
 from twinstep.pregel.action import Action
 from twinstep.pregel.questions import ask
-from twinstep.pregel.run import Run
+from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.spec import NodeSpec
 from twinstep.runtime import ExecutionInfo, Runtime
 from twinstep.stream.events import Custom, TaskFinished, TaskStarted, Write
@@ -38,26 +38,8 @@ class Task:
     """
 
     __slots__ = (
-        "_id",
-        "action",
-        "args",
-        "asked",
-        "attempt",
-        "began",
-        "cache",
-        "calls",
-        "failure",
-        "fenced",
-        "first",
-        "gated",
-        "holds",
-        "kwargs",
-        "name",
-        "path",
-        "pending",
-        "retry",
-        "run",
-        "seen",
+        "_id", "action", "args", "asked", "attempt", "began", "cache", "calls", "failure", "fenced",
+        "first", "gated", "holds", "kwargs", "name", "path", "pending", "retry", "run", "seen", "started",
         "timeout", "written",
     )  # fmt: skip
 
@@ -80,7 +62,7 @@ class Task:
         self.args, self.kwargs = args, kwargs
         self.retry, self.cache, self.timeout = retry, cache, timeout
         self._id: str | None = None
-        self.attempt = 0
+        self.attempt = self.started = 0
         self.first = self.began = self.seen = 0.0
         self.calls: dict[Any, int] | None = None
         self.asked: set[Path] | None = None
@@ -128,11 +110,13 @@ class Task:
         return n
 
     def check_wanted(self, asked: str) -> None:
-        """Refuse to start anything for an attempt that was given up.
+        """Note that the code starts something, and refuse it for an attempt that was given up.
 
         Raises:
             OutsideRunError: it was.
+            CheckpointStorageError, ThreadConflictError: the run can no longer be stored.
         """
+        self.started += 1
         if self.run.root.broken is not None:
             raise self.run.root.broken
         if self.fenced:
@@ -255,9 +239,19 @@ class Task:
 
 
 class CallTask(Task):
-    """A call of a task function."""
+    """A call of a task function.
 
-    __slots__ = ()
+    Attributes:
+        caller: the task whose code made it.
+    """
+
+    __slots__ = ("caller",)
+
+    caller: Task
+
+    def failed(self, error: BaseException) -> None:
+        """Note that the call has failed, and that this is on record."""
+        self.run.failures.append(Failure(self.run, self.id, error, self.path, self.caller, self.caller.started))
 
     def emit_outcome(self, result: Any, *, cached: bool = False) -> None:
         """Tell the call's result."""

@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -152,8 +152,9 @@ class Slots:
                     return False
                 self._free -= 1
                 job.granted = True
-            elif self._ready and self._ready[-1] is job:
-                self._ready.pop()
+            else:
+                with suppress(ValueError):  # a thread has taken it
+                    self._ready.remove(job)
         return job.claim()
 
     def release(self) -> None:
