@@ -159,7 +159,7 @@ def test_a_packet_is_the_whole_input_of_its_node(payload: Any, lane: Lane) -> No
 
 
 def test_packets_and_edges_in_one_superstep_run_nodes_by_name_then_packets(lane: Lane) -> None:
-    command = Command(goto=[Send("z", {}), "c", Send("a2", {}), "b"])
+    command: Any = Command(goto=[Send("z", {}), "c", Send("a2", {}), "b"])
     nodes = {"a": (lambda s: command, {"destinations": ["z", "c", "a2", "b"]})}
     graph = build({**nodes, **letters("zcb"), "a2": says("a2")}, [(START, "a")]).compile()
     assert lane.invoke(graph, {})["log"] == ["b", "c", "z", "a2"]

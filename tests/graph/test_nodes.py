@@ -485,7 +485,7 @@ def test_a_cached_node_runs_once_for_the_same_input(colour: Colour, lane: Lane) 
 
 
 def test_a_cached_command_goes_where_it_went(lane: Lane) -> None:
-    node = (
+    node: Any = (
         lambda s: Command(update={"log": ["n"]}, goto="end"),
         {"cache_policy": CachePolicy(), "destinations": ["end"]},
     )

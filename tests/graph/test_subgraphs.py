@@ -196,7 +196,7 @@ def test_a_command_to_the_parent_must_fit_the_parent(around: Any, command: Comma
 
 
 def test_a_command_to_the_parent_goes_one_level_up(lane: Lane) -> None:
-    command = Command(graph=Command.PARENT, update={"log": ["u"]}, goto="other")
+    command: Any = Command(graph=Command.PARENT, update={"log": ["u"]}, goto="other")
 
     def around(graph: Any) -> Any:
         nodes = {"sub": (graph, {"destinations": ["other"]}), "other": says("other")}
@@ -206,7 +206,7 @@ def test_a_command_to_the_parent_goes_one_level_up(lane: Lane) -> None:
 
 
 def test_a_command_to_the_parent_is_on_record(saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]) -> None:
-    command = Command(graph=Command.PARENT, update={"log": ["u"]}, goto="ask")
+    command: Any = Command(graph=Command.PARENT, update={"log": ["u"]}, goto="ask")
     nodes = {
         "sub": (handing_over(command), {"destinations": ["ask"]}),
         "ask": lambda s: {"log": [interrupt("q")]},

@@ -196,7 +196,7 @@ def failing_node(saver: BaseCheckpointSaver, fuse: Fuse) -> Any:
 
     def b(state: State) -> Any:
         asks.wait(timeout=2)
-        time.sleep(0.02)  # a is raising its question
+        time.sleep(0.05)  # a is raising its question
         return {"log": [fuse()]}
 
     builder = StateGraph(State)
@@ -212,7 +212,8 @@ def failing_task(saver: BaseCheckpointSaver, fuse: Fuse) -> Any:
 
     @entrypoint(checkpointer=saver)
     def program(x: Any) -> Any:
-        question, other = ask(), work()
+        question: Any = ask()
+        other: Any = work()
         cf.wait([question, other])
         if other.exception():
             raise other.exception()

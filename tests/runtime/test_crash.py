@@ -45,7 +45,12 @@ def test_without_a_crash_every_effect_runs_once(kennel, tmp_path, kind, lane):
         assert finish(kennel, tmp_path / "t.sqlite", "1", kind, lane) == {}
 
 
-USUAL = [("entrypoint", "sync", "before"), ("graph", "async", "before"), ("coroutine", "async", "before")]
+USUAL = [
+    ("entrypoint", "sync", "before"),
+    ("graph", "async", "before"),
+    ("coroutine", "async", "before"),
+    ("questions", "sync", "before"),
+]
 OTHERS = [c for c in itertools.product(KINDS, LANES, ["before", "after"]) if c not in USUAL]
 
 

@@ -24,7 +24,7 @@ _CONCRETE: dict[Any, Callable[[], Any]] = {
 def initial(typ: Any) -> Any:
     """Return what a type starts as (`list` -> `[]`, `int` -> `0`), or MISSING when it cannot be made from nothing."""
     kind = get_origin(typ) or typ
-    make = _CONCRETE.get(kind, kind)
+    make: Any = _CONCRETE.get(kind, kind)
     try:
         return make()
     except Exception:  # any constructor may refuse in its own way

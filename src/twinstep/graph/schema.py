@@ -69,7 +69,7 @@ class Schema:
 
     def checks(self) -> dict[str, Callable[[Any], Any]]:
         """Return, for the keys of a pydantic model without reducer, what validates a value written to them."""
-        fields = getattr(self.type, "model_fields", None)
+        fields: Any = getattr(self.type, "model_fields", None)
         if fields is None:
             return {}
         plain = [key for key, channel in self.channels.items() if isinstance(channel, LastValue) and key in fields]
@@ -201,10 +201,11 @@ def writes_of(update: Any, keys: Mapping[str, AnyChannel], *, defaults: bool = F
     if isinstance(update, list | tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in update):
         return [(key, value) for key, value in update]
     if is_structured(type(update)):
-        model = hasattr(update, "model_fields_set")
-        names = list(type(update).model_fields) if model else [f.name for f in dataclasses.fields(update)]
-        chosen = update.model_fields_set if model else ()
-        named = [(name, getattr(update, name)) for name in names if name in keys]
+        instance: Any = update
+        model = hasattr(instance, "model_fields_set")
+        names = list(type(instance).model_fields) if model else [f.name for f in dataclasses.fields(instance)]
+        chosen = instance.model_fields_set if model else ()
+        named = [(name, getattr(instance, name)) for name in names if name in keys]
         if model and not defaults:
             return [(name, value) for name, value in named if name in chosen]
         return [(name, value) for name, value in named if value is not None or name in chosen]

@@ -41,7 +41,7 @@ class Action:
     __slots__ = ("_namespace", "fn", "inject", "is_async", "is_generator", "is_runnable", "name")
 
     def __init__(self, fn: Any, *, taken: int = 1) -> None:
-        self.fn = fn
+        self.fn: Any = fn
         self._namespace: tuple[str, ...] | None = None
         self.is_runnable = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
         if not callable(fn) and not self.is_runnable:

@@ -49,7 +49,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
             )
         self.spec = spec
         self.checkpointer, self.store, self.cache = checkpointer, store, cache
-        self.context_schema, self.config, self.on_mismatch = context_schema, config, on_mismatch
+        self.context_schema, self.config = context_schema, config
+        self.on_mismatch: Mismatch = on_mismatch
         self.stream_mode: StreamMode = "updates"
         self.print_mode: tuple[StreamMode, ...] = ()
 
@@ -248,8 +249,8 @@ def merged(*configs: RunnableConfig | None) -> RunnableConfig:
     for config in given:
         if not isinstance(config, Mapping):
             raise InvalidConfigError(f"A config is a mapping such as {{'configurable': {{...}}}}, got {config!r}.")
-        given_options: Mapping[str, Any] = config
-        for key, value in given_options.items():
+        options: dict[str, Any] = dict(config)
+        for key, value in options.items():
             if value is None:
                 continue
             if key in ("configurable", "metadata"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from twinstep.pregel.workers import Slots
 
 
+PLAIN = Serializer()
+"""Encodes values of runs that are not stored, for comparing them."""
 Position = tuple[Any, ...]
 """Where a question is asked: the same at every resume, and in a fork."""
 
@@ -86,6 +89,7 @@ class Failure(NamedTuple):
         return self.caller.started == self.started
 
 
+@dataclass(slots=True, eq=False)
 class Run:
     """One execution of a program: of the root graph or entrypoint, or of one nested in a task.
 
@@ -115,72 +119,67 @@ class Run:
         show: makes the values of `values` chunks.
     """
 
-    __slots__ = (
-        "base", "before", "cache", "checkpoint_id", "config", "context", "control", "durability",
-        "failures", "forget", "growth", "head", "info", "interrupt_after", "interrupt_before", "kept",
-        "last", "limit", "log", "lost", "memory", "mismatch", "ns", "ns_path", "parent",
-        "parent_checkpoint", "place", "records", "root", "row_source", "row_step", "saver", "show", "spec",
-        "state", "step", "stop_step", "store", "token", "unsaved", "weight", "written",
-    )  # fmt: skip
+    spec: ProgramSpec
+    config: RunnableConfig
+    _: KW_ONLY
+    limit: int
+    root: Root = None  # type: ignore[assignment]  # made below when it is not given
+    parent: Scope | None = None
+    thread_id: InitVar[str | None] = None
+    ns: str = ""
+    saver: Journal | None = None
+    store: Any = None
+    cache: Any = None
+    context: Any = None
+    log: EventLog = SILENT
+    control: RunControl | None = None
+    durability: Durability = "async"
+    mismatch: Mismatch = "error"
+    interrupt_before: Sequence[str] = ()
+    interrupt_after: Sequence[str] = ()
+    show: Callable[[View], Any] = None  # type: ignore[assignment]  # the specification's when it is not given
+    memory: bool = False
 
-    def __init__(
-        self,
-        spec: ProgramSpec,
-        config: RunnableConfig,
-        *,
-        root: Root | None = None,
-        parent: Scope | None = None,
-        thread_id: str | None = None,
-        ns: str = "",
-        saver: Journal | None = None,
-        store: Any = None,
-        cache: Any = None,
-        context: Any = None,
-        log: EventLog = SILENT,
-        control: RunControl | None = None,
-        durability: Durability = "async",
-        mismatch: Mismatch = "error",
-        limit: int,
-        interrupt_before: Sequence[str] = (),
-        interrupt_after: Sequence[str] = (),
-        memory: bool = False,
-        show: Callable[[View], Any] | None = None,
-    ) -> None:
-        self.spec, self.config, self.parent, self.ns = spec, config, parent, ns
-        self.root = root or Root(str(config.get("run_id") or new_id()), thread_id, config.get("max_concurrency"))
+    token: str = field(init=False)
+    ns_path: tuple[str, ...] = field(init=False)
+    place: Place = field(init=False)
+    growth: Growth = field(init=False)
+    state: State = field(init=False)
+    step: int = -2
+    stop_step: int = 0
+    checkpoint_id: str | None = None
+    row_step: int = -2
+    row_source: Source = "input"
+    written: list[Write] = field(default_factory=list)
+    kept: int = 0
+    before: str | None = None
+    last: Checkpoint | None = None
+    parent_checkpoint: str | None = None
+    head: str | None = None
+    info: bytes | None = None
+    base: str | None = None
+    weight: tuple[int, int] = (0, 0)
+    records: dict[str, RecordRow | Record] = field(default_factory=dict)
+    unsaved: list[RecordRow] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    lost: list[BaseException] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+
+    def __post_init__(self, thread_id: str | None) -> None:
+        if self.root is None:
+            id = str(self.config.get("run_id") or new_id())
+            self.root = Root(id, thread_id, self.config.get("max_concurrency"))
         self.token = self.root.id
-        self.ns_path: tuple[str, ...] = tuple(ns.split(NS_SEP)) if ns else ()
-        self.saver, self.store, self.cache, self.context = saver, store, cache, context
-        self.log, self.control, self.durability, self.mismatch = log, control, durability, mismatch
-        self.limit, self.interrupt_before, self.interrupt_after = limit, interrupt_before, interrupt_after
-        self.memory = memory
-        self.show = show or spec.stream
-        self.place = Place(self.root.thread_id or "", ns)
-        self.state: State = None  # type: ignore[assignment]  # set when the run is opened, before any task exists
-        self.step, self.stop_step = -2, 0
-        self.checkpoint_id: str | None = None
-        self.head: str | None = None
-        self.parent_checkpoint: str | None = None
+        self.ns_path = tuple(self.ns.split(NS_SEP)) if self.ns else ()
+        self.place = Place(self.root.thread_id or "", self.ns)
         self.growth = Growth(self.serde)
-        self.row_step = self.step
-        self.before: str | None = None
-        self.last: Checkpoint | None = None
-        self.base: str | None = None
-        self.info: bytes | None = None
-        self.weight = (0, 0)
-        self.records: dict[str, RecordRow | Record] = {}
-        self.unsaved: list[RecordRow] = []
-        self.written: list[Write] = []
-        self.kept = 0
-        self.row_source: Source = "input"
-        self.failures: list[Failure] = []
-        self.lost: list[BaseException] = []
-        self.forget: list[str] = []
+        if self.show is None:
+            self.show = self.spec.stream
 
     @property
     def serde(self) -> Serializer:
         """What turns values into bytes."""
-        return self.saver.serde if self.saver is not None else Serializer()
+        return self.saver.serde if self.saver is not None else PLAIN
 
     @property
     def id(self) -> str:
