@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Lane
 from tests.func.bodies import PAINTS, Paint
+from tests.func.world import World
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
@@ -28,3 +29,9 @@ def saver(lane: Lane, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
     else:
         with SqliteSaver.from_conn_string(str(tmp_path / "threads.sqlite")) as saver:
             yield saver
+
+
+@pytest.fixture
+def world() -> World:
+    """A world that is broken at first."""
+    return World()

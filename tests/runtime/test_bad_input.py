@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, after, at, chain, fan, noted, recorded, within
+from tests.runtime.programs import Boom, State, Switch, after, chain, fan, noted, recorded, within
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.config import get_config, get_store, get_stream_writer
@@ -482,16 +482,6 @@ def test_a_closed_saver_says_so(lane, tmp_path, thread):
         graph = chain("a").compile(saver)
     with pytest.raises(CheckpointStorageError, match="closed"):
         lane.invoke(graph, {"x": 1}, thread)
-
-
-def test_a_graph_keeps_working_on_other_threads_after_a_failure(lane, saver, thread):
-    bad = Switch()
-    graph = chain(noted("a", bad)).compile(saver)
-    with pytest.raises(Boom):
-        lane.invoke(graph, {"x": 1}, thread)
-    bad.on = False
-    assert works(lane, graph, at(thread, thread_id="2"))
-    assert works(lane, graph, thread)
 
 
 def test_a_state_graph_of_one_value_takes_none_as_nothing_to_continue(lane, saver, thread):

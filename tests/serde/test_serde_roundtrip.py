@@ -199,13 +199,23 @@ def test_unknown_names_say_what_to_do() -> None:
         serde.loads(stored)
 
 
-def test_exception_that_is_not_registered_is_recorded_by_name() -> None:
+def test_exception_of_the_program_needs_no_registration() -> None:
+    class Own(LookupError):
+        pass
+
+    read = back(Own("boom", 1))
+    assert (type(read), read.args) == (Own, ("boom", 1))
+
+
+def test_exception_that_the_program_does_not_have_is_recorded_by_name() -> None:
     class Strange(Exception):
         pass
 
     error = Strange("boom", threading.Lock())
     error.add_note("while testing")
-    read = back({"error": error})["error"]
+    data = serde.dumps({"error": error})
+    Strange.__qualname__ = "Renamed"  # as in a later version of the program
+    read = serde.loads(data)["error"]
     assert type(read) is RecordedError
     assert read.type_name.endswith("Strange")
     assert "boom" in str(read)

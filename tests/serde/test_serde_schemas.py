@@ -79,7 +79,7 @@ T = TypeVar("T")
         lambda c: TypedDict("State", {"a": Annotated[tuple[c, ...], "note"]}, total=False),
     ],
 )
-@pytest.mark.parametrize("name", ["Leaf", "Data", "Model", "Pair", "Text", "Fault"])
+@pytest.mark.parametrize("name", ["Leaf", "Data", "Model", "Pair", "Text"])
 def test_named_class_is_registered(annotate: Callable[[Any], Any], name: str) -> None:
     cls = getattr(classes(), name)
     value = cls.A if name == "Leaf" else cls()
