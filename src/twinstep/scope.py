@@ -43,6 +43,10 @@ class Scope(Protocol):
         """Send one value to the `custom` stream."""
         ...
 
+    def message(self, message: Any) -> None:
+        """Send one message, or a piece of one, to the `messages` stream."""
+        ...
+
     def config(self) -> Any:
         """Return the config as this code should see it."""
         ...

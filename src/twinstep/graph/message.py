@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypedDict
 from twinstep.errors import InvalidUpdateError, did_you_mean
 from twinstep.ids import new_id
 from twinstep.messages import ROLES, AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
+from twinstep.scope import require_scope
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 """`RemoveMessage(id=REMOVE_ALL_MESSAGES)` drops everything before it."""
@@ -116,6 +117,20 @@ def _with_id(value: Any) -> Any:
         return replace(message, id=new_id())
     message.id = new_id()
     return message
+
+
+def push_message(message: MessageLike) -> Any:
+    """Send a message, or a piece of one, to the `messages` stream, and return it as a message with an id.
+
+    A message with the same id that the node returns later is not shown again.
+
+    Raises:
+        OutsideRunError: called outside of a run.
+        InvalidUpdateError: the value is no message.
+    """
+    pushed = _with_id(message)
+    require_scope("push_message()").message(pushed)
+    return pushed
 
 
 class MessagesState(TypedDict):

@@ -41,11 +41,12 @@ class Root:
         answers: those given in the open superstep, by the position of the question.
         positions: where the questions of this process were asked, by id.
         loop: the event loop of the asynchronous driver, for code that is reached through threads.
+        told: ids of messages that the `messages` stream has shown.
         gate: limits how many coroutines work at once; set by the asynchronous driver when there is a limit.
         slots: limits how many tasks work at once; made by the first driver that needs it.
     """
 
-    __slots__ = ("answers", "broken", "epoch", "gate", "id", "limit", "loop", "positions", "slots", "thread_id")
+    __slots__ = ("answers", "broken", "epoch", "gate", "id", "limit", "loop", "positions", "slots", "thread_id", "told")
 
     def __init__(self, id: str, thread_id: str | None, limit: int | None) -> None:
         self.id, self.thread_id = id, thread_id
@@ -57,6 +58,7 @@ class Root:
         self.limit = limit
         self.slots: Slots | None = None
         self.gate: Any = None
+        self.told: set[str | None] = set()
 
     def workers(self) -> Slots:
         """Return the workers of this run."""

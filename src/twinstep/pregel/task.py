@@ -11,12 +11,13 @@ from typing import Any, Self, cast
 from twinstep.constants import NS_END, NS_SEP, RETURN
 from twinstep.errors import NodeError, OutsideRunError
 from twinstep.ids import path_id
+from twinstep.messages import BaseMessage
 from twinstep.pregel.action import Action
 from twinstep.pregel.questions import ask
 from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.spec import NodeSpec
 from twinstep.runtime import ExecutionInfo, Runtime
-from twinstep.stream.events import Custom, TaskFinished, TaskStarted, Write
+from twinstep.stream.events import Custom, Message, TaskFinished, TaskStarted, Write
 from twinstep.types import CachePolicy, Interrupt, RetryPolicy, RunnableConfig, Send, TimeoutPolicy
 
 Path = tuple[Any, ...]
@@ -136,6 +137,19 @@ class Task:
         emit = self.run.emitter(Custom)
         if emit is not None and not self.fenced:
             emit(Custom(self.run.ns_path, self.run.step, value))
+
+    def message(self, message: Any) -> None:
+        """Send one message, or a piece of one, to the `messages` stream."""
+        self.alive()
+        if not self.fenced:
+            self.tell(message)
+
+    def tell(self, message: Any) -> None:
+        """Emit the event of a message."""
+        emit = self.run.emitter(Message)
+        if emit is not None:
+            self.run.root.told.add(message.id)
+            emit(Message(self.run.ns_path, self.run.step, message, self.config().get("metadata", {})))
 
     def alive(self) -> None:
         """Note a sign of life, for idle timeouts that count every sign."""
@@ -319,6 +333,15 @@ class NodeTask(Task):
         if TaskFinished in self.run.log.wants and not self.node.hidden:
             node = self.node
             self.emit_finished(self.visible, self.error, self.interrupts or (), plain=node.plain, cached=self.cached)
+        if Message in self.run.log.wants and not self.node.hidden:
+            self._tell_messages()
+
+    def _tell_messages(self) -> None:
+        """Tell the messages among the writes that were not told while the node was running."""
+        for _, value in self.visible:
+            for message in value if isinstance(value, list) else [value]:
+                if isinstance(message, BaseMessage) and (message.id is None or message.id not in self.run.root.told):
+                    self.tell(message)
 
 
 @contextmanager

@@ -1,0 +1,101 @@
+"""Conversations: `add_messages`, and the `messages` stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Lane
+from twinstep.errors import InvalidUpdateError
+from twinstep.func import entrypoint, task
+from twinstep.graph import START, MessagesState, StateGraph, add_messages
+from twinstep.graph.message import REMOVE_ALL_MESSAGES, push_message
+from twinstep.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+
+
+def talk(*nodes: Any) -> Any:
+    builder = StateGraph(MessagesState)
+    builder.add_sequence([(f"n{i}", node) for i, node in enumerate(nodes)])
+    return builder.add_edge(START, "n0").compile()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "text"),
+    [
+        ("hi", HumanMessage, "hi"),
+        (("ai", "yes"), AIMessage, "yes"),
+        ({"role": "user", "content": "hi"}, HumanMessage, "hi"),
+        ({"role": "assistant", "content": "yes"}, AIMessage, "yes"),
+        ({"type": "system", "content": "be kind"}, SystemMessage, "be kind"),
+        ({"role": "tool", "content": "4", "tool_call_id": "c1"}, ToolMessage, "4"),
+        (AIMessage([{"type": "text", "text": "a"}, "b"]), AIMessage, "ab"),
+    ],
+)
+def test_whatever_looks_like_a_message_becomes_one_with_an_id(given: Any, kind: Any, text: str) -> None:
+    (message,) = add_messages([], given)
+    assert type(message) is kind
+    assert message.text == text
+    assert message.id
+
+
+def test_a_message_with_a_known_id_takes_the_place_of_the_old_one() -> None:
+    before = [HumanMessage("a", id="1"), AIMessage("b", id="2")]
+    assert add_messages(before, [HumanMessage("A", id="1"), AIMessage("c", id="3")]) == [
+        HumanMessage("A", id="1"),
+        AIMessage("b", id="2"),
+        AIMessage("c", id="3"),
+    ]
+    assert before[0].content == "a"
+
+
+def test_messages_are_removed_by_id_or_all_at_once() -> None:
+    before = [HumanMessage("a", id="1"), AIMessage("b", id="2")]
+    assert add_messages(before, RemoveMessage(id="1")) == [AIMessage("b", id="2")]
+    assert add_messages(before, [RemoveMessage(id=REMOVE_ALL_MESSAGES), AIMessage("n", id="9")]) == [
+        AIMessage("n", id="9")
+    ]
+    with pytest.raises(InvalidUpdateError, match="zz"):
+        add_messages(before, RemoveMessage(id="zz"))
+
+
+@pytest.mark.parametrize("bad", [5, {"content": "no role"}, ("nobody", "x"), {"role": "asistant", "content": ""}])
+def test_what_is_no_message_is_refused(bad: Any) -> None:
+    with pytest.raises(InvalidUpdateError, match=r"[Mm]essage"):
+        add_messages([], [bad])
+
+
+def test_tool_calls_of_the_openai_shape_are_understood() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    (message,) = add_messages([], {"role": "assistant", "content": None, "tool_calls": [call]})
+    assert message.tool_calls == [{"name": "add", "args": {"a": 1}, "id": "c1"}]
+
+
+def test_the_stream_shows_the_messages_that_nodes_return(lane: Lane) -> None:
+    graph = talk(lambda state: {"messages": AIMessage("one", id="1")}, lambda state: {"messages": [("ai", "skipped")]})
+    chunks = lane.stream(graph, {"messages": "hi"}, stream_mode="messages")
+    assert [message for message, _ in chunks] == [AIMessage("one", id="1")]
+    assert chunks[0][1]["langgraph_node"] == "n0"
+
+
+def test_pieces_are_shown_at_once_and_the_whole_is_not_repeated(lane: Lane) -> None:
+    def speak(state: Any) -> Any:
+        for piece in ("he", "llo"):
+            push_message(AIMessage(piece, id="7"))
+        return {"messages": [AIMessage("hello", id="7"), AIMessage("more", id="8")]}
+
+    chunks = lane.stream(talk(speak), {"messages": "hi"}, stream_mode="messages")
+    assert [message.content for message, _ in chunks] == ["he", "llo", "more"]
+
+
+def test_tasks_of_an_entrypoint_push_messages_too(lane: Lane) -> None:
+    @task
+    def say(text: str) -> str:
+        push_message(("ai", text))
+        return text
+
+    @entrypoint()
+    def flow(text: str) -> str:
+        return say(text).result()
+
+    assert [m.content for m, _ in lane.stream(flow, "hi", stream_mode="messages")] == ["hi"]
