@@ -586,7 +586,7 @@ class AccessConformance(Conformance):
         run = Run(lane, "1", run="r")
         for before, id in zip([None, *ids], ids, strict=False):
             tasks = [TaskWrites("t", "n", [("log", [id])])]
-            link = Link(id, before, ids[0], 0, "loop", "r", (), {"log": [EXTEND, 99]}, tasks)
+            link = Link(id, before, before or id, 0, "loop", "r", (), {"log": [EXTEND, 99]}, tasks)
             run.write(expect=before, checkpoint=encode_checkpoint(saver.serde, place, link))
         lane.prune(["1"])
         assert lane.get(thread("1"))["channel_values"] == {"log": ids}
@@ -599,7 +599,7 @@ class AccessConformance(Conformance):
         for i, (before, id) in enumerate(zip([None, *ids], ids, strict=False)):
             run = Run(lane, "1", run=f"run {i // 2}")
             tasks = [TaskWrites("t", "n", [("log", [i])])]
-            link = Link(id, before, ids[0], i, "loop", run.id, (), {"log": [EXTEND, i]}, tasks)
+            link = Link(id, before, before or id, i, "loop", run.id, (), {"log": [EXTEND, i]}, tasks)
             run.write(expect=before, checkpoint=encode_checkpoint(saver.serde, place, link), status="failed")
         put(lane, thread("2"), {"run_id": "run 9"}, x=1)
         lane.delete_for_runs([f"run {i}" for i in gone])

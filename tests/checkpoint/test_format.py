@@ -37,7 +37,7 @@ from twinstep.serde import Serializer
 SERDE = Serializer()
 PLACE = Place("thread 1", "a:1")
 ID, PARENT, BASE = new_id(), new_id(), new_id()
-LINK = Checkpoint(ID, PARENT, BASE, 3, "loop", "run", ("x",), {"x": [SET, (1, {2})]}, [], {"k": None}, (10, 20))
+LINK = Checkpoint(ID, PARENT, BASE, 3, "loop", "run", ("x",), {"x": [SET, (1, {2})]}, [], {"k": None})
 ROW = encode_checkpoint(SERDE, PLACE, LINK)
 RECORD = encode_record(SERDE, PLACE, (ID, "run", "task"), Record("result", "name", b"digest", [1.5, "x"]))
 INFO = encode_info(SERDE, PLACE, {"input": 1})
@@ -146,14 +146,15 @@ def applied(
 @settings(max_examples=150, deadline=None)
 def test_changes_rebuild_every_state(steps: list[tuple[bool, dict[str, Any]]]) -> None:
     saver, place = InMemorySaver(serde=SERDE), Place("t", "")
-    run, states, parent, base = Run(saver), {}, None, None
+    run, states, parent = Run(saver), {}, None
     state: dict[str, Any] = {}
     for whole, step in steps:
         state, changes, tasks = applied(state, step)
         id = new_id()
-        if whole or base is None:
-            base, changes = id, {name: [SET, value] for name, value in state.items()}
-        link = Checkpoint(id, parent, base, 0, "loop", run.id, (), changes, tasks)
+        whole = whole or parent is None
+        if whole:
+            changes = {name: [SET, value] for name, value in state.items()}
+        link = Checkpoint(id, parent, id if whole else parent, 0, "loop", run.id, (), changes, tasks)
         run.write(expect=parent, checkpoint=encode_checkpoint(SERDE, place, link))
         states[id], parent = deepcopy(state), id
     for id, expected in states.items():
@@ -164,7 +165,7 @@ def test_changes_rebuild_every_state(steps: list[tuple[bool, dict[str, Any]]]) -
 @pytest.mark.parametrize("missing", [0, 1])
 def test_replay_refuses_a_chain_with_a_gap(missing: int) -> None:
     ids = [new_id() for _ in range(3)]
-    chain = [Checkpoint(id, before, ids[0], 0, "loop", "r") for before, id in zip([None, *ids], ids, strict=False)]
+    chain = [Checkpoint(id, base, base, 0, "loop", "r") for base, id in zip([ids[0], *ids], ids, strict=False)]
     del chain[missing]
     with pytest.raises(CheckpointCorruptError, match=f"builds on '{ids[missing]}', which is missing"):
         replay(PLACE, chain)

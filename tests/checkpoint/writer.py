@@ -38,7 +38,6 @@ class Run:
         loaded = saver.load(thread_id, ns)
         self.epoch = loaded.epoch
         self.head: str | None = loaded.head.checkpoint if loaded.head else None
-        self.base: str | None = loaded.rows[-1].base if loaded.rows else None
         self.write(claim=True)
         self.epoch += 1
 
@@ -49,11 +48,10 @@ class Run:
         self, blob: bytes = b"state", *, whole: bool = False, parent: str | None = None, **parts: Any
     ) -> CheckpointRow:
         """Commit one more checkpoint and return its row."""
-        id = new_id()
-        base = id if whole or self.base is None else self.base
-        row = CheckpointRow(id, parent or self.head, base, blob)
+        id, parent = new_id(), parent or self.head
+        row = CheckpointRow(id, parent, id if whole or parent is None else parent, blob)
         self.write(expect=self.head, checkpoint=row, **parts)
-        self.head, self.base = id, base
+        self.head = id
         return row
 
     def record(self, id: str, blob: bytes = b"result", **parts: Any) -> RecordRow:

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from twinstep.checkpoint.rows import CheckpointRow, RecordRow
+from twinstep.constants import START
 from twinstep.errors import CheckpointCorruptError, EncodingError, TwinstepError
 from twinstep.ids import id_time
 from twinstep.serde import Serializer, register_constant, register_type
@@ -36,13 +37,15 @@ Change = list[Any]
 
 
 class _Same:
-    """The type of `SAME_AS_STATE`."""
+    """The type of what stands for a value that is stored elsewhere."""
 
     __slots__ = ()
 
 
 SAME_AS_STATE: Any = _Same()
 """Stands, among the writes of a task, for a value that is the channel's own after the checkpoint."""
+SAME_AS_INPUT: Any = _Same()
+"""Stands, among the writes of a task, for what the input of the run has under this key; the parent holds the input."""
 register_constant(NOTHING, name="twinstep:NOTHING")
 register_constant(SAME_AS_STATE, name="twinstep:SAME_AS_STATE")
 for _cls in (Send, Command, Interrupt, Overwrite):
@@ -64,15 +67,15 @@ class Checkpoint:
     Attributes:
         id: time-ordered id.
         parent: id of the checkpoint before it in its lineage, None for the first of a thread.
-        base: id of the checkpoint that replay starts from; its own id when it holds the whole state.
+        base: id of the checkpoint that `changes` build on: the parent, or an earlier one; its own id when it holds the
+            whole state.
         step: number of the superstep that led to it; -1 for the first input of a thread.
         source: what made it.
         run: id of the run that made it.
         updated: the channels whose update may start a node in the next superstep.
-        changes: how the channels changed since `parent` (all channels, when `base` is the checkpoint itself).
+        changes: how the channels changed since `base` (all channels, when that is the checkpoint itself).
         writes: what the tasks of the superstep wrote.
         metadata: what the caller asked to keep with it.
-        weight: bytes of state (estimate), and bytes to read from `base` up to here, this row not included.
     """
 
     id: str
@@ -85,7 +88,6 @@ class Checkpoint:
     changes: dict[str, Change] = field(default_factory=dict)
     writes: list[TaskWrites] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
-    weight: tuple[int, int] = (0, 0)
 
     @property
     def ts(self) -> float:
@@ -151,13 +153,18 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
     Raises:
         EncodingError: a value cannot be stored; the message names its place.
     """
-    fields = [c.step, c.source, c.run, list(c.updated), c.changes, [list(w) for w in c.writes], c.metadata, c.weight]
+    tasks = [[t.id, t.name, [_packed(*write) for write in t.writes]] for t in c.writes]
+    fields = [c.step, c.source, c.run, list(c.updated), c.changes, tasks, c.metadata]
     try:
         body = serde.dumps(fields)
     except EncodingError:
         _name_culprit(serde, c)
         raise
     return CheckpointRow(c.id, c.parent, c.base, _SEAL + _checksum(place, (c.id, c.parent, c.base), body) + body)
+
+
+def _packed(key: str, value: Any) -> list[Any]:
+    return [key] if value is SAME_AS_INPUT else [key, value]
 
 
 def _name_culprit(serde: Serializer, c: Checkpoint) -> None:
@@ -180,11 +187,12 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
     """
     what = f"checkpoint '{row.id}'"
     body = _open(place, what, (row.id, row.parent, row.base), row.blob)
-    step, source, run, updated, changes, writes, metadata, weight = _decode(place, what, serde, body)
-    tasks = [TaskWrites(*w) for w in writes]
-    return Checkpoint(
-        row.id, row.parent, row.base, step, source, run, tuple(updated), changes, tasks, metadata, tuple(weight)
-    )
+    step, source, run, updated, changes, writes, metadata = _decode(place, what, serde, body)
+    tasks = [
+        TaskWrites(id, name, [(key, *value) if value else (key, SAME_AS_INPUT) for key, *value in pairs])
+        for id, name, pairs in writes
+    ]
+    return Checkpoint(row.id, row.parent, row.base, step, source, run, tuple(updated), changes, tasks, metadata)
 
 
 def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], record: Record) -> RecordRow:
@@ -221,6 +229,8 @@ def decode_info(serde: Serializer, place: Place, blob: bytes) -> dict[str, Any]:
 def replay(place: Place, chain: Iterable[Checkpoint]) -> dict[str, Any]:
     """Rebuild the channel values of the last checkpoint of a chain that starts with a whole state.
 
+    What the checkpoints' writes take from the input is filled in.
+
     Raises:
         CheckpointCorruptError: the chain has a gap, so that the state would be wrong.
     """
@@ -228,10 +238,11 @@ def replay(place: Place, chain: Iterable[Checkpoint]) -> dict[str, Any]:
     owned: set[str] = set()  # lists made here, which may grow in place
     before: Checkpoint | None = None
     for c in chain:
-        if c.base != c.id if before is None else c.parent != before.id:
-            missing = c.base if before is None else c.parent
-            raise CheckpointCorruptError(f"Checkpoint '{c.id}' of {place} builds on '{missing}', which is missing.")
+        if c.base != (c.id if before is None else before.id):
+            raise CheckpointCorruptError(f"Checkpoint '{c.id}' of {place} builds on '{c.base}', which is missing.")
         before = c
+        if START in state:
+            c.writes = [_filled(task, state[START]) for task in c.writes]
         for channel, change in c.changes.items():
             if change[0] != SAME:
                 _apply_change(state, owned, channel, change, c.writes)
@@ -240,6 +251,10 @@ def replay(place: Place, chain: Iterable[Checkpoint]) -> dict[str, Any]:
                 owned -= {channel, change[1]}
                 state[channel] = state[change[1]]
     return state
+
+
+def _filled(task: TaskWrites, input: Any) -> TaskWrites:
+    return task._replace(writes=[(k, input[k] if v is SAME_AS_INPUT else v) for k, v in task.writes])
 
 
 def _apply_change(

@@ -49,7 +49,7 @@ class _Space:
         row = self.rows.get(id)
         while row is not None and row.id not in rows:
             rows[row.id] = row
-            row = self.rows.get(row.parent) if row.parent and row.base != row.id else None
+            row = self.rows.get(row.base)
         return tuple(reversed(rows.values()))
 
     def recorded(self, id: str) -> tuple[RecordRow, ...]:

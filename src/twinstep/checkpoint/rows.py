@@ -16,8 +16,9 @@ Status = Literal["running", "interrupted", "failed", "done"]
 class CheckpointRow(NamedTuple):
     """One checkpoint of a lineage: what changed since its parent.
 
-    `base` is the id of the nearest ancestor (or the row itself) that holds the whole state; the rows from `base` along
-    the parents to this one rebuild the state.
+    `base` is the id of the checkpoint that the changes build on: the parent; an earlier ancestor, so that reading skips
+    the rows between; or the row itself, when it holds the whole state. The rows from there to this one, from base to
+    base, rebuild the state.
     """
 
     id: str

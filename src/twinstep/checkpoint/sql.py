@@ -95,12 +95,12 @@ _STATEMENTS = {
     "forget_lost": """
         DELETE FROM twinstep_records WHERE head = ? AND NOT EXISTS (SELECT 1 FROM twinstep_checkpoints c
             WHERE c.head = twinstep_records.head AND c.id = twinstep_records.checkpoint)""",
-    # UNION drops repeated rows, so that parents that point in a circle (a damaged file) end the walk
+    # UNION drops repeated rows, so that bases that point in a circle (a damaged file) end the walk
     "lineage": """
-        WITH RECURSIVE up(id, parent, base) AS (
-            SELECT id, parent, base FROM twinstep_checkpoints WHERE head = ? AND id = ?
-            UNION SELECT c.id, c.parent, c.base FROM up
-                JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.parent WHERE up.base <> up.id)
+        WITH RECURSIVE up(id, base) AS (
+            SELECT id, base FROM twinstep_checkpoints WHERE head = ? AND id = ?
+            UNION SELECT c.id, c.base FROM up
+                JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.base WHERE up.base <> up.id)
         SELECT c.id, c.parent, c.base, c.blob FROM up JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.id""",
     "keys": "SELECT checkpoint, run, id, seal FROM twinstep_records WHERE head = ?",
     "records": "SELECT run, id, blob FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ?",
@@ -413,7 +413,7 @@ def _lineage(rows: Sequence[CheckpointRow], id: str) -> tuple[CheckpointRow, ...
     row = by_id.pop(id, None)
     while row is not None:
         ordered.append(row)
-        row = by_id.pop(row.parent, None) if row.parent else None
+        row = by_id.pop(row.base, None)
     return tuple(reversed(ordered))
 
 

@@ -56,14 +56,14 @@ def without_runs(journal: Journal, place: Place, loaded: Loaded, runs: frozenset
     head, links = loaded.head, {}
     for row in newest_first(journal, place):
         link = decode_checkpoint(journal.serde, place, row)
-        links[row.id] = (link.parent, link.run)
-    gone = {id for id, (_, run) in links.items() if run in runs}
+        links[row.id] = (link.parent, link.run, link.base)
+    gone = {id for id, (_, run, _) in links.items() if run in runs}
     if head is None or not (gone or head.run in runs):
         return None
     put = [
         whole(journal, place, journal.load(*place, id).rows, _survivor(parent, links, gone))
-        for id, (parent, _) in links.items()
-        if id not in gone and parent in gone
+        for id, (parent, _, base) in links.items()
+        if id not in gone and (parent in gone or base in gone)
     ]
     after: Head | None = head
     if head.checkpoint in gone:
@@ -76,13 +76,12 @@ def whole(journal: Journal, place: Place, rows: Sequence[CheckpointRow], parent:
     """Return the last of some rows, changed so that it needs none before it, with another parent."""
     chain = [decode_checkpoint(journal.serde, place, row) for row in rows]
     state = replay(place, chain)
-    size = len(journal.serde.dumps(state, at="checkpoint"))
     changes = {channel: [SET, value] for channel, value in state.items()}
-    last: Checkpoint = replace(chain[-1], parent=parent, base=chain[-1].id, changes=changes, weight=(size, 0))
+    last: Checkpoint = replace(chain[-1], parent=parent, base=chain[-1].id, changes=changes)
     return encode_checkpoint(journal.serde, place, last)
 
 
-def _survivor(id: str | None, links: Mapping[str, tuple[str | None, str]], gone: set[str]) -> str | None:
+def _survivor(id: str | None, links: Mapping[str, tuple[str | None, str, str]], gone: set[str]) -> str | None:
     """Return the nearest ancestor that stays."""
     while id in gone:
         id = links[id][0]

@@ -208,14 +208,10 @@ def causes(error: BaseException) -> set[int]:
 def run_call(task: CallTask) -> Program[Any]:
     """Run a call of a task function, or return what is on record of it."""
     SCOPE.set(task)
-    run = task.run
-    digest = run.serde.digest((task.args, task.kwargs)) if run.saver is not None or run.memory else b""
-    record = run.recall(task.id) if run.records else None
-    if record is not None and record.kind in ("result", "error") and same_call(task, record, digest):
-        if record.kind == "error":
-            task.failed(record.value)
-            raise record.value
-        return record.value if run.saver is not None else own_copy(record.value)
+    digest = call_digest(task)
+    record = recorded(task, digest)
+    if record is not None:
+        return record.value
     task.emit_started()
     try:
         return (yield from _call_outcome(task, digest))
@@ -249,6 +245,28 @@ def end_scope() -> None:
     scope = SCOPE.get()
     if isinstance(scope, Task):
         scope.fenced = True
+
+
+def call_digest(task: CallTask) -> bytes:
+    """Return a digest of a call's arguments, if it may be put on record."""
+    run = task.run
+    return run.serde.digest((task.args, task.kwargs)) if run.saver is not None or run.memory else b""
+
+
+def recorded(task: CallTask, digest: bytes) -> Record | None:
+    """Return the result on record of a call that was made before with the same arguments, if there is one.
+
+    Raises:
+        Exception: the call's error, when that is on record.
+    """
+    run = task.run
+    record = run.recall(task.id) if run.records else None
+    if record is None or record.kind not in ("result", "error") or not same_call(task, record, digest):
+        return None
+    if record.kind == "error":
+        task.failed(record.value)
+        raise record.value
+    return record if run.saver is not None else record._replace(value=own_copy(record.value))
 
 
 def same_call(task: Task, record: Record, digest: bytes) -> bool:

@@ -10,6 +10,7 @@ from twinstep.checkpoint.format import (
     EXTEND,
     LAST,
     SAME,
+    SAME_AS_INPUT,
     SAME_AS_STATE,
     SET,
     SPLICE,
@@ -31,11 +32,6 @@ from twinstep.pregel.execute import node_record, record_id, record_row, write
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
 from twinstep.pregel.task import NodeTask
-
-ROW = 64
-"""Bytes that a row costs beside its blob, when it is weighed whether replay has grown too long."""
-SLACK = 8192
-"""Bytes of replay that are never worth a snapshot."""
 
 
 def advance(run: Run, source: Source) -> None:
@@ -134,13 +130,10 @@ def _commit(
 
 
 def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> CheckpointRow:
-    """Encode the state as the checkpoint `run.checkpoint_id`, as changes or, when replay would be long, whole."""
+    """Encode the state as the checkpoint `run.checkpoint_id`."""
     saver, state, id = run.saver, run.state, run.checkpoint_id
     assert saver is not None
     assert id is not None
-    size, length = run.weight
-    # a nested run is read back from its beginning (see `Run.written`)
-    whole = run.base is None or (length > 2 * size + SLACK and (run.parent is None or source == "input"))
     writes = [TaskWrites(t.id, t.name, t.stored) for t in tasks]
     if run.parent is not None and run.durability == "exit":  # one checkpoint for all supersteps since the last
         writes = [TaskWrites("", run.spec.name, run.written[run.kept :])]
@@ -148,25 +141,37 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     for written in writes:
         if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
             written.writes[:] = [write for write in written.writes if write[0] == END]
-    if whole:
-        changes = {name: [SET, value] for name, value in stored_values(state).items()}
-        for name in state.dirty:
-            run.growth.note(name, state.channels[name].value)
-    else:
-        changes = {name: change for name in state.dirty if (change := change_of(run, name, writes)) is not None}
+    base, changes = changes_since(run, id, source, writes)
     refer_to_state(state, changes, writes)
-    base = id if whole else run.base
-    assert base is not None
+    if base == run.parent_checkpoint and tasks and tasks[0].name == START:
+        refer_to_input(tasks[0].args[0], writes[0])
     metadata = run.config.get("metadata") or {}
     checkpoint = Checkpoint(
         id, run.parent_checkpoint, base, run.row_step, source, run.id, tuple(state.updated), changes, writes, metadata
     )
-    checkpoint.weight = (0, 0) if whole else run.weight
     row = encode_checkpoint(saver.serde, run.place, checkpoint)
-    run.base, run.weight = base, weigh(checkpoint, row)
+    run.lineage.follow(checkpoint, len(row.blob))
     run.parent_checkpoint = id
     state.dirty = set()
     return row
+
+
+def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites]) -> tuple[str, dict[str, Change]]:
+    """Return the checkpoint that the checkpoint `id` builds on, and how the channels changed since that one.
+
+    It builds on its parent; now and then on an earlier one, or, when replay would be long, on none: then it is whole.
+    """
+    state, lineage, parent = run.state, run.lineage, run.parent_checkpoint
+    free = run.parent is None or source == "input"  # a nested run is read back from its beginning (see `Run.written`)
+    if lineage.joint is None or parent is None or (lineage.long and free):
+        for name in state.dirty:
+            run.growth.note(name, state.channels[name].value)
+        return id, {name: [SET, value] for name, value in stored_values(state).items()}
+    changes = {name: change for name in state.dirty if (change := change_of(run, name, writes)) is not None}
+    if not lineage.slow or not free:
+        return parent, changes
+    lineage.note(changes)
+    return lineage.joint, {name: joined_change(state, name, kept) for name, kept in lineage.changed.items()}
 
 
 def refer_to_state(state: State, changes: dict[str, Change], writes: Sequence[TaskWrites]) -> None:
@@ -178,13 +183,11 @@ def refer_to_state(state: State, changes: dict[str, Change], writes: Sequence[Ta
                 task.writes[n] = (key, SAME_AS_STATE)
 
 
-def weigh(checkpoint: Checkpoint, row: CheckpointRow) -> tuple[int, int]:
-    """Return the size of the state and the length of replay after a checkpoint, in bytes."""
-    size, length, cost = *checkpoint.weight, len(row.blob)
-    if checkpoint.base == checkpoint.id:
-        return cost, 0
-    grew = any(change[0] in (SPLICE, EXTEND) for change in checkpoint.changes.values())
-    return size + cost * grew, length + cost + ROW
+def refer_to_input(input: Any, task: TaskWrites) -> None:
+    """Leave out of the writes what the checkpoint before holds as the input."""
+    for n, (key, value) in enumerate(task.writes):
+        if type(input) is dict and value is input.get(key, MISSING):
+            task.writes[n] = (key, SAME_AS_INPUT)
 
 
 def stored_values(state: State) -> dict[str, Any]:
@@ -215,6 +218,16 @@ def change_of(run: Run, name: str, writes: Sequence[TaskWrites]) -> Change | Non
     return [SET, value]
 
 
+def joined_change(state: State, name: str, kept: int) -> Change:
+    """Return how a channel changed since the last joint, when so many items of its list are still the same."""
+    value = state.channels[name].checkpoint()
+    if value is MISSING:
+        return [UNSET]
+    if name == PREVIOUS and value is state.view.get(END):
+        return [SAME, END]
+    return [SPLICE, kept, value[kept:]] if kept else [SET, value]
+
+
 def _joined(lists: Sequence[Any], items: list[Any]) -> bool:
     """Tell whether lists, one after the other, are just these items."""
     if not all(type(part) is list for part in lists):
@@ -240,5 +253,6 @@ def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
     last = run.last = chain[-1]
     run.before = last.parent
     run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id
-    run.base, run.weight = last.base, weigh(last, loaded.rows[-1])
+    for link, row in zip(chain, loaded.rows, strict=True):
+        run.lineage.follow(link, len(row.blob))
     return last

@@ -12,6 +12,7 @@ from twinstep.checkpoint.rows import RecordRow
 from twinstep.constants import DEFAULT_THREADS, NS_SEP, PREVIOUS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
+from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.pregel.state import State
 from twinstep.runtime import RunControl
@@ -111,7 +112,7 @@ class Run:
         parent_checkpoint: the last checkpoint of the lineage that is stored.
         head: the checkpoint the namespace stands at in the journal.
         info: facts about the run that are kept beside the head.
-        base, weight: where replay of that checkpoint starts, and how much it reads (see `journal`).
+        lineage: how that checkpoint is read back.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
         unsaved: records that are written with the next commit.
         failures: those on record, of this run and of the runs nested in it.
@@ -159,8 +160,7 @@ class Run:
     parent_checkpoint: str | None = None
     head: str | None = None
     info: bytes | None = None
-    base: str | None = None
-    weight: tuple[int, int] = (0, 0)
+    lineage: Lineage = field(default_factory=Lineage)
     records: dict[str, RecordRow | Record] = field(default_factory=dict)
     unsaved: list[RecordRow] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)

@@ -12,6 +12,7 @@ from twinstep.errors import CheckpointNotFoundError, InvalidUpdateError, did_you
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import QUESTIONS, record_row, route
 from twinstep.pregel.journal import commit_state, keep_unsaved, read_state
+from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.run import Run
 from twinstep.pregel.snapshot import config_of, due_tasks
 from twinstep.pregel.task import NodeTask
@@ -163,7 +164,7 @@ def _as_end(run: Run, values: Any, done: Sequence[NodeTask]) -> Program[None]:
 def _as_copy(run: Run, values: Any, done: Sequence[NodeTask]) -> Program[None]:
     """Put a clone of the checkpoint beside it, under the same parent."""
     run.parent_checkpoint = run.last.parent if run.last is not None else None
-    run.base = None  # the clone stands on its own
+    run.lineage = Lineage()  # the clone stands on its own
     yield from _store(run, "fork")
 
 
