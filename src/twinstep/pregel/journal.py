@@ -37,7 +37,8 @@ from twinstep.pregel.task import NodeTask
 def advance(run: Run, source: Source) -> None:
     """Note that a superstep is applied: what follows starts from a checkpoint of its own."""
     run.row_step, run.row_source = run.step, source
-    run.before, run.checkpoint_id = run.checkpoint_id, new_id()
+    if run.saver is not None:
+        run.before, run.checkpoint_id = run.checkpoint_id, new_id()
     if run.records:
         run.records = {}
     run.failures.clear()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, Self, cast
 
@@ -344,11 +343,10 @@ class NodeTask(Task):
                     self.tell(message)
 
 
-@contextmanager
-def building(path: Path) -> Iterator[None]:
-    """Name the node in errors that come up while its input is made."""
+def build(path: Path, make: Callable[[Any], Any], source: Any) -> Any:
+    """Make a node's input; an error names the node."""
     try:
-        yield
+        return make(source)
     except Exception as error:
         error.add_note(f"Before task with name '{path[-1]}' and path {path[3:]}")
         raise
@@ -357,16 +355,14 @@ def building(path: Path) -> Iterator[None]:
 def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
     """Make the task of a node whose trigger was updated."""
     path = (run.id, run.ns, run.step, "pull", node.name)
-    with building(path):
-        input = node.read(run.with_managed(node, run.state.view))
+    input = build(path, node.read, run.with_managed(node, run.state.view))
     return NodeTask(run, node, path, input, triggers)
 
 
 def push(run: Run, node: NodeSpec, index: int, packet: Send) -> NodeTask:
     """Make the task of a `Send`."""
     path = (run.id, run.ns, run.step, "push", index, node.name)
-    with building(path):
-        input = packet.arg if node.coerce is None else node.coerce(packet.arg)
+    input = packet.arg if node.coerce is None else build(path, node.coerce, packet.arg)
     task = NodeTask(run, node, path, input, Task.triggers)
     if packet.timeout is not None:
         task.timeout = TimeoutPolicy.of(packet.timeout)

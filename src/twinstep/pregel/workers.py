@@ -224,13 +224,19 @@ def lend_gate(task: Holder) -> None:
         task.run.root.gate.leave()
 
 
-@contextmanager
-def in_slot(task: Holder) -> Iterator[None]:
+class in_slot:  # a context manager, used like a function
     """Run a task's code in a slot that was taken for it; afterwards the slot is there again."""
-    task.holds = True
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Holder) -> None:
+        self._task = task
+
+    def __enter__(self) -> None:
+        self._task.holds = True
+
+    def __exit__(self, *_: object) -> None:
+        task = self._task
         if not task.holds:
             task.run.root.workers().take()
         task.holds = None
