@@ -356,3 +356,15 @@ def test_each_of_many_packets_is_kept_when_one_fails(lane, thread):
     bad.on = False
     assert lane.invoke(graph, None, thread)["log"] == list(range(8))
     assert sorted(done) == list(range(8))
+
+
+def test_a_fork_that_stops_at_once_is_stored_with_its_question(lane, saver, thread):
+    builder = StateGraph(State).add_node("a", lambda state: {"log": ["a"]})
+    builder.add_node("ask", lambda state: {"log": [interrupt("?")]}).add_edge(START, "a").add_edge("a", "ask")
+    graph = builder.compile(saver)
+    lane.invoke(graph, {"x": 0}, thread)
+    asked = lane.state(graph, thread).config
+    lane.invoke(graph, Command(resume="first"), thread)
+    (question,) = lane.invoke(graph, None, asked, durability="exit")["__interrupt__"]
+    assert lane.state(graph, thread).interrupts == (question,)
+    assert lane.invoke(graph, Command(resume="second"), thread, durability="exit")["log"] == ["a", "second"]

@@ -14,7 +14,7 @@ Status = Literal["running", "interrupted", "failed", "done"]
 
 
 class CheckpointRow(NamedTuple):
-    """One checkpoint of a lineage: what changed since its parent.
+    """One checkpoint of a lineage: what changed since its base.
 
     `base` is the id of the checkpoint that the changes build on: the parent; an earlier ancestor, so that reading skips
     the rows between; or the row itself, when it holds the whole state. The rows from there to this one, from base to

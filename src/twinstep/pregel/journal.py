@@ -69,7 +69,7 @@ def commit_state(
 
 def commit_end(run: Run, status: Status) -> Program[None]:
     """Store what a run that keeps only its end has not stored yet."""
-    if run.saver is not None and run.durability == "exit" and run.state.dirty:
+    if run.saver is not None and run.durability == "exit" and run.checkpoint_id != run.parent_checkpoint:
         yield from _commit(run, checkpoint_row(run, run.row_source, ()), status)
 
 
