@@ -198,7 +198,8 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
 def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], record: Record) -> RecordRow:
     """Turn a record into its row; `key` is `(checkpoint, run, id)`."""
     try:
-        body = serde.dumps(list(record))
+        # digits, because a value with bytes in it has to be searched for buffers before it is stored
+        body = serde.dumps([record.kind, record.name, record.digest.hex(), record.value])
     except EncodingError:
         for channel, value in record.value if record.kind == "writes" else ():
             serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
@@ -211,7 +212,8 @@ def decode_record(serde: Serializer, place: Place, row: RecordRow) -> Record:
     """Turn a row back into a record; errors as in `decode_checkpoint`."""
     what = f"record '{row.id}' of checkpoint '{row.checkpoint}'"
     body = _open(place, what, (row.checkpoint, row.run, row.id), row.blob)
-    return Record(*_decode(place, what, serde, body))
+    kind, name, digest, value = _decode(place, what, serde, body)
+    return Record(kind, name, bytes.fromhex(digest), value)
 
 
 def encode_info(serde: Serializer, place: Place, info: dict[str, Any]) -> bytes:

@@ -97,7 +97,11 @@ _CONTAINERS = frozenset((list, dict, set))
 
 
 def _whole(view: View) -> dict[str, Any]:
-    return {key: value.copy() if type(value) in _CONTAINERS else value for key, value in view.items() if key != START}
+    values = dict(view)
+    values.pop(START, None)
+    for key in [key for key, value in values.items() if type(value) in _CONTAINERS]:
+        values[key] = values[key].copy()
+    return values
 
 
 def is_structured(type: Any) -> bool:

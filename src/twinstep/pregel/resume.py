@@ -185,7 +185,7 @@ def pending_questions(records: Iterable[Record], answers: Mapping[Position, Any]
 def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
     """Start a nested run, or go on with it when the run it belongs to is resumed."""
     assert run.saver is not None
-    digest = run.saver.serde.digest(input)
+    digest = run.saver.serde.digest(input).hex()
     run.info = encode_info(run.saver.serde, run.place, {"digest": digest})
     head = loaded.head
     if head is None or head.run != run.id:
@@ -196,7 +196,7 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
             f"'{run.spec.name}' was first called with another input than it is called with now that its caller is "
             f"resumed: {input!r}. On resume the code must make the same calls; move what changes into a task.",
             name=run.spec.name,
-            recorded=recorded.hex(),
+            recorded=recorded,
             actual=input,
         )
     if recorded != digest and run.mismatch == "rerun":
