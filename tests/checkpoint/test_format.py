@@ -151,10 +151,10 @@ def test_changes_rebuild_every_state(steps: list[tuple[bool, dict[str, Any]]]) -
     for whole, step in steps:
         state, changes, tasks = applied(state, step)
         id = new_id()
-        whole = whole or parent is None
-        if whole:
+        base = id if whole or parent is None else parent
+        if base == id:
             changes = {name: [SET, value] for name, value in state.items()}
-        link = Checkpoint(id, parent, id if whole else parent, 0, "loop", run.id, (), changes, tasks)
+        link = Checkpoint(id, parent, base, 0, "loop", run.id, (), changes, tasks)
         run.write(expect=parent, checkpoint=encode_checkpoint(SERDE, place, link))
         states[id], parent = deepcopy(state), id
     for id, expected in states.items():
