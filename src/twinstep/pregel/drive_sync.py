@@ -119,6 +119,10 @@ class Batch:
         except BaseException as error:  # whatever happens, the batch has to end
             task.error = error
 
+    def is_open(self) -> bool:
+        """Tell whether there are tasks left to begin."""
+        return bool(self._tasks)
+
     def stop(self) -> None:
         """Begin no further task."""
         self._stopped = True
@@ -129,10 +133,15 @@ class Helper(Job):
 
     def __init__(self, batch: Batch) -> None:
         super().__init__()
-        self.run = batch.work  # type: ignore[method-assign]
+        self._batch = batch
+
+    def takes_time(self) -> bool:
+        """Tell whether the batch still has tasks to begin."""
+        return self._batch.is_open()
 
     def run(self) -> None:
         """Run tasks of the batch until there are none left to begin."""
+        self._batch.work()
 
 
 def _run_tasks(effect: RunTasks) -> None:

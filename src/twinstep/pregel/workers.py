@@ -39,6 +39,10 @@ class Job(ABC):
         """Tell whether the caller is the first who asks, and so has to run it."""
         return self._claim.acquire(blocking=False)
 
+    def takes_time(self) -> bool:
+        """Tell whether there still is something to do."""
+        return True
+
     @abstractmethod
     def run(self) -> None:
         """Do it; never raises."""
@@ -186,7 +190,8 @@ class Slots:
             THREADS.start(self._serve)
         if job is None:
             return
-        THREADS.busy()
+        if job.takes_time():
+            THREADS.busy()
         job.run()
         while (job := self._next()) is not None and job.claim():  # one that was stolen goes on in its slot
             job.run()
