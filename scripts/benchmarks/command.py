@@ -44,8 +44,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure twinstep beside the same work in plain Python (bare), and beside LangGraph when an "
-        "interpreter that has it is named. Figures are medians of CPU time unless a row says otherwise. The bars were "
-        "set on one machine; beside the reference they are scaled by how fast it runs here and now.",
+        "interpreter that has it is named. Figures are medians of several processes, in CPU time unless a row says "
+        "otherwise. The bars were set on one machine; beside the reference they are scaled by how fast it runs here.",
         epilog="The row of Postgres needs a server: TWINSTEP_BENCH_POSTGRES is its connection string.",
     )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions: about a minute")
@@ -62,7 +62,7 @@ def measure(row: Row, options: argparse.Namespace) -> Measured:
         sides[BARE] = sys.executable
     if options.reference and not (row.slow and options.quick):
         sides[REFERENCE] = options.reference
-    repetitions, seconds = (1 if row.slow else 2, 0.1) if options.quick else (5, 0.5)
+    repetitions, seconds = (1 if row.slow else 3, 0.1) if options.quick else (2 if row.slow else 5, 0.5)
     found = Measured({side: [] for side in sides})
     for _ in range(repetitions):
         for side, python in sides.items():

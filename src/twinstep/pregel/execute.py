@@ -14,7 +14,6 @@ from twinstep.checkpoint.format import Record, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.errors import (
     CheckpointStorageError,
-    GraphBubbleUp,
     GraphInterrupt,
     NodeError,
     NonDeterminismError,
@@ -371,7 +370,7 @@ def replay_node(task: NodeTask) -> bool:
     record = task.run.recall(task.id)
     if record is None or record.kind != "writes":
         return False
-    task.writes, task.replayed = [tuple(write) for write in record.value], True
+    task.writes = [tuple(write) for write in record.value]
     task.name = record.name  # an error handler's, perhaps
     return True
 
@@ -391,13 +390,11 @@ def _outcome(task: NodeTask) -> Program[None]:
         task.writes, task.cached = yield from cached(task, lambda: _writes(task, task.node))
     except GraphInterrupt as signal:
         task.interrupts = signal.interrupts
-    except (GraphBubbleUp, GeneratorExit) as signal:
-        if isinstance(signal, GeneratorExit):
-            raise
-        task.error = signal
     except Exception as error:
         yield from _handle(task, error)
-    except BaseException as error:  # cancellation, keyboard interrupt: ends the run, noted like any failure
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # a command for the graph around, cancellation, keyboard interrupt
         task.error = error
 
 

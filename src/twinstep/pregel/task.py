@@ -279,10 +279,9 @@ class NodeTask(Task):
         error: why it has failed.
         interrupts: the questions it waits for; empty when a graph nested in it stopped at a breakpoint.
         solo: whether it is alone in its superstep, so that its outcome is recorded with the checkpoint itself.
-        replayed: whether its outcome comes from the journal.
     """
 
-    __slots__ = ("cached", "error", "interrupts", "node", "replayed", "solo", "triggers", "writes")
+    __slots__ = ("cached", "error", "interrupts", "node", "solo", "triggers", "writes")
 
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
         super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
@@ -290,7 +289,7 @@ class NodeTask(Task):
         self.writes: list[Write] | None = None
         self.error: BaseException | None = None
         self.interrupts: tuple[Interrupt, ...] | None = None
-        self.solo = self.replayed = self.cached = False
+        self.solo = self.cached = False
 
     @property
     def public_path(self) -> Path:
