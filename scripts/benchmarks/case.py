@@ -12,6 +12,7 @@ import gc
 import inspect
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,7 @@ class Side:
 
     def __init__(self, package: str, folder: Path) -> None:
         self.package, self.folder = package, folder
+        self._open = ExitStack()
 
     def module(self, name: str) -> Any:
         """Import a module of the library."""
@@ -41,6 +43,10 @@ class Side:
     def memory(self) -> Any:
         """Return a saver that keeps everything in memory."""
         return self.module("checkpoint.memory").InMemorySaver()
+
+    def enter(self, manager: AbstractContextManager[Any]) -> Any:
+        """Enter a context that lasts as long as this side."""
+        return self._open.enter_context(manager)
 
     def connect(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
         """Open a new SQLite file with a write-ahead log; `synchronous` is SQLite's own setting."""

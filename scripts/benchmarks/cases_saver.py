@@ -7,8 +7,8 @@ import os
 import sqlite3
 from collections.abc import Callable
 from importlib import import_module
-from itertools import count
 from typing import Any
+from uuid import uuid4
 
 from scripts.benchmarks.case import Row, Side, Timed
 from scripts.benchmarks.cases_graph import STEPS, Counter, bump, limited, loop_graph
@@ -20,10 +20,10 @@ INSERT = "INSERT INTO steps (state) VALUES (?)"
 
 def steps_with(side: Side, saver: Any) -> Timed:
     """Time the supersteps of runs on threads of their own."""
-    graph, threads = loop_graph(side, bump, saver=saver), count()
+    graph = loop_graph(side, bump, saver=saver)
 
     def run() -> None:
-        graph.invoke({"x": 0}, {**limited(STEPS), "configurable": {"thread_id": str(next(threads))}})
+        graph.invoke({"x": 0}, {**limited(STEPS), "configurable": {"thread_id": uuid4().hex}})
 
     return Timed(run, STEPS)
 
@@ -81,9 +81,8 @@ def server() -> str:
 
 
 def postgres_step(side: Side) -> Timed:
-    saver = side.module("checkpoint.postgres").PostgresSaver.from_conn_string(server()).__enter__()
+    saver = side.enter(side.module("checkpoint.postgres").PostgresSaver.from_conn_string(server()))
     saver.setup()
-    saver.delete_thread("0")
     return steps_with(side, saver)
 
 
@@ -98,14 +97,14 @@ def bare_postgres_step(side: Side) -> Timed:
 
 def talks_with(side: Side, saver: Any) -> Timed:
     """Time runs that stop at a question, are answered and end, each on a thread of its own."""
-    graph, types, threads = side.module("graph"), side.module("types"), count()
+    graph, types = side.module("graph"), side.module("types")
     builder = graph.StateGraph(Counter)
     builder.add_node("ask", lambda state: {"x": types.interrupt("how many?")})
     talk = builder.add_edge(graph.START, "ask").compile(checkpointer=saver)
 
     def run() -> None:
         for _ in range(TALKS):
-            thread = {"configurable": {"thread_id": str(next(threads))}}
+            thread = {"configurable": {"thread_id": uuid4().hex}}
             talk.invoke({"x": 0}, thread)
             assert talk.invoke(types.Command(resume=3), thread) == {"x": 3}
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -48,11 +49,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "otherwise. The bars were set on one machine; beside the reference they are scaled by how fast it runs here.",
         epilog="The row of Postgres needs a server: TWINSTEP_BENCH_POSTGRES is its connection string.",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions: about a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter repetitions: a minute, or two beside the reference"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="only rows with this text in their title")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to a file")
-    parser.add_argument("--reference", metavar="PYTHON", help="an interpreter with langgraph")
+    parser.add_argument("--reference", type=interpreter, metavar="PYTHON", help="an interpreter with langgraph")
     return parser.parse_args(arguments)
+
+
+def interpreter(name: str) -> str:
+    """Return the path of an interpreter, which is run from another directory."""
+    found = shutil.which(name)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"there is no program {name!r}")
+    return os.path.abspath(found)
 
 
 def measure(row: Row, options: argparse.Namespace) -> Measured:
@@ -62,11 +73,11 @@ def measure(row: Row, options: argparse.Namespace) -> Measured:
         sides[BARE] = sys.executable
     if options.reference and not (row.slow and options.quick):
         sides[REFERENCE] = options.reference
-    repetitions, seconds = (1 if row.slow else 3, 0.1) if options.quick else (2 if row.slow else 5, 0.5)
+    repetitions, seconds = (1 if row.slow else 2, 0.1) if options.quick else (2 if row.slow else 5, 0.5)
     found = Measured({side: [] for side in sides})
-    for _ in range(repetitions):
+    for repetition in range(repetitions):
         for side, python in sides.items():
-            if side in found.missing:
+            if side in found.missing or (side == REFERENCE and options.quick and repetition):
                 continue
             sample = once(python, row, side, seconds)
             if isinstance(sample, str):

@@ -84,6 +84,8 @@ def table(judged: Sequence[Result]) -> Iterator[str]:
         else:
             cells = "".join(f"{_number(cell):>{COLUMN}}" for cell in _cells(result, compared))
             yield title + cells + ("  met" if result.met else "  NOT MET")
+    lacking = {(side, why): None for result in judged for side, why in result.measured.missing.items()}
+    yield from (f"{side} was not measured: {why}" for side, why in lacking if side != SUBJECT)
     met, known = [result.met for result in judged].count(True), sum(result.met is not None for result in judged)
     yield f"{met} of {known} bars met" + (f", {len(judged) - known} not measured" if known < len(judged) else "")
 

@@ -20,7 +20,8 @@ def main(case: str, package: str, seconds: str) -> None:
     function = row.bare if package == BARE else row.case
     assert function is not None
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = function(Side(package, Path(folder)))
+        side = Side(package, Path(folder))  # it holds what the case has opened
+        found = function(side)
         print(json.dumps(found.measure(float(seconds)) if isinstance(found, Timed) else found))
 
 
