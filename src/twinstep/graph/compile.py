@@ -114,7 +114,6 @@ def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str])
         cache=node.cache,
         timeout=node.timeout,
         metadata=node.metadata,
-        deferred=node.defer,
         managed=tuple(schema.managed.items()),
     )
     if node.error_handler is not None:

@@ -53,7 +53,6 @@ class NodeSpec:
         coerce: makes the input from the payload of a `Send`.
         result: for a nested graph: makes the result from what its nodes wrote and what it returned.
         error_handler: runs in its place when it has failed for good.
-        deferred: whether it waits until nothing else is due.
         managed: keys of its input that the engine fills in.
         consumes: those of its triggers that take note of having started it.
     """
@@ -74,7 +73,6 @@ class NodeSpec:
     error_handler: NodeSpec | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
-    deferred: bool = False
     managed: tuple[tuple[str, ManagedValue], ...] = ()
     consumes: tuple[str, ...] = ()
 
