@@ -109,13 +109,8 @@ def in_a_task_group(saver: BaseCheckpointSaver, recorder: Recorder, colour: Colo
     return program
 
 
-# A TaskGroup cancels the sibling that is about to ask, so one of two questions may come a round later: see issue 2.
-LATE = pytest.mark.xfail(reason="a cancelled task's question is late", strict=False)  # a race: it often passes
-IN_A_TASK_GROUP = pytest.param(in_a_task_group, marks=LATE)
-
-
 Make = Callable[[BaseCheckpointSaver, Recorder, Colour], Any]
-PLACES = [in_nodes, in_packets, in_tasks, in_gathered_tasks, IN_A_TASK_GROUP]
+PLACES = [in_nodes, in_packets, in_tasks, in_gathered_tasks, in_a_task_group]
 INPUT: Any = {"log": []}
 FOUND = [("ask a", 1), ("ask b", 2), ("work", "done")]
 

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
-from twinstep.errors import NodeCancelledError
+from twinstep.errors import GraphInterrupt, NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
 from twinstep.pregel.execute import run_call, run_node
@@ -91,9 +91,7 @@ async def run(run: Run, main: Coroutine[Any, Any, Any]) -> Any:
     enter(run)
     if not isinstance(run.parent, Task):
         return await main
-    child = AsyncFuture(main, loop=asyncio.get_running_loop())
-    remember(run.parent, child)
-    return await child
+    return await start(run.parent, main, asyncio.get_running_loop())
 
 
 # ---------------------------------------------------------------------- tasks of a superstep
@@ -141,7 +139,7 @@ class Batch:
 
 def start_call(task: CallTask, loop: asyncio.AbstractEventLoop) -> AsyncFuture:
     """Start a task call made by code on an event loop."""
-    return AsyncFuture(_in_slot(task, run_call(task)), loop=loop)
+    return start(task.caller, _in_slot(task, run_call(task)), loop)
 
 
 async def _in_slot(task: Task, program: Program[Any]) -> Any:
@@ -244,7 +242,21 @@ async def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> AsyncGener
 
 
 class AsyncFuture(asyncio.Task[Any]):
-    """Something that a task has started on an event loop: a call of a task, or a nested run."""
+    """Something that a task has started on an event loop: a call of a task, or a nested run.
+
+    Attributes:
+        caller: the task that has started it.
+    """
+
+    caller: Task
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it, unless its caller stops for a question.
+
+        A `TaskGroup` cancels the siblings of the task that asks; they go on to their own question or result, so that
+        all questions are shown at once.
+        """
+        return not _asks(self.caller) and super().cancel(msg)
 
     def result(self) -> Any:
         """Return the result of a task that has ended.
@@ -259,7 +271,7 @@ class AsyncFuture(asyncio.Task[Any]):
     def give_up(self) -> None:
         """Cancel the task; may be called from any thread."""
         if not self._over():
-            self.get_loop().call_soon_threadsafe(self.cancel)
+            self.get_loop().call_soon_threadsafe(super().cancel)
 
     def wait(self) -> None:
         """Wait for the end, in a thread other than that of the loop."""
@@ -278,6 +290,20 @@ class AsyncFuture(asyncio.Task[Any]):
         seen = not self._log_traceback  # asyncio's own note, for its warning about errors that nobody retrieved
         error = None if self.cancelled() or not self.done() else self.exception()
         return None if error is None else (error, seen)
+
+
+def start(caller: Task, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> AsyncFuture:
+    """Start something for a task, which ends only when that has ended."""
+    future = AsyncFuture(coroutine, loop=loop)
+    future.caller = caller
+    remember(caller, future)
+    return future
+
+
+def _asks(caller: Task) -> bool:
+    """Tell whether something that a task has started has asked a question."""
+    # not exception(), which would count as having seen the failure
+    return any(isinstance(future._exception, GraphInterrupt) for future in caller.pending or ())
 
 
 # ---------------------------------------------------------------------- effects

@@ -140,7 +140,6 @@ def call(
         from twinstep.pregel.drive_async import start_call
 
         future = start_call(task, loop)
-        remember(caller, future)
         lend(caller)
     handle: TaskFuture[Any] = future
     return handle
