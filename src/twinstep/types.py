@@ -37,6 +37,9 @@ Durability = Literal["sync", "async", "exit"]
 DURABILITIES: tuple[Durability, ...] = ("sync", "async", "exit")
 Mismatch = Literal["error", "rerun", "accept"]
 """What a resumed run does when it asks for something else than was recorded."""
+OnConflict = Literal["error", "wait"]
+"""What a run does while another one works on its thread."""
+ON_CONFLICT: tuple[OnConflict, ...] = ("error", "wait")
 StreamWriter = Callable[[Any], None]
 """Sends one value to the `custom` stream."""
 

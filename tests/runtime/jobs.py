@@ -288,3 +288,24 @@ def check_effects(text: str, wanted: list[str]) -> dict[str, int]:
     missing = [name for name in wanted if name not in ran and not name.endswith("!")]
     assert not missing, missing
     return {name: n - 1 for name, n in ran.items() if n > 1}
+
+
+# ---------------------------------------------------------------------- one after the other
+
+
+class Turns(TypedDict):
+    log: Annotated[list[str], operator.add]
+
+
+def append_in_turn(path: str, name: str, pause: float) -> None:
+    """Run on a thread when no other process does."""
+
+    def step(state: Turns) -> Any:
+        Path(f"{path}.{name}").touch()
+        time.sleep(pause)
+        return {"log": [f"{name} out"]}
+
+    with SqliteSaver(path) as saver:
+        graph = StateGraph(Turns).add_node("step", step).add_edge(START, "step").compile(saver, on_conflict="wait")
+        graph.invoke({"log": [f"{name} in"]}, {"configurable": {"thread_id": "1"}})
+    print("done")

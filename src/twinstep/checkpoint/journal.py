@@ -36,6 +36,7 @@ class Journal(ABC):
     def __init__(self, *, serde: Serializer | None = None) -> None:
         self.serde: Serializer = serde or Serializer()
         self._live: dict[str, str] = {}
+        self._left: dict[str, str] = {}
         self._live_lock = threading.Lock()
         _journals.add(self)
 
@@ -123,6 +124,8 @@ class Journal(ABC):
         """
         with self._live_lock:
             other = self._live.setdefault(thread_id, run)
+            if other == run:
+                self._left.pop(thread_id, None)
         if other != run:
             raise ThreadConflictError(
                 f"Thread '{thread_id}' is busy: run '{other}' is still working on it, so run '{run}' was not started. "
@@ -138,10 +141,19 @@ class Journal(ABC):
             if self._live.get(thread_id) == run:
                 del self._live[thread_id]
 
+    def abandon(self, thread_id: str, run: str) -> None:
+        """Note that a run has ended without storing that it has."""
+        with self._live_lock:
+            self._left[thread_id] = run
+
+    def has_left(self, thread_id: str, run: str) -> bool:
+        """Tell whether a run is known to have ended, whatever is stored of it."""
+        return self._left.get(thread_id) == run
+
     def _forked(self) -> None:
         """Start over in a forked child, where no run and no thread of the parent goes on."""
         self._live_lock = threading.Lock()
-        self._live = {}
+        self._live, self._left = {}, {}
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()

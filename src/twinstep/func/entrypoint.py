@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast, get_args, get_origin, overload
 
 from twinstep.channels import EphemeralValue, LastValue, Topic
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import END, PREVIOUS, START, TASKS
+from twinstep.constants import CONFLICT_TIMEOUT, END, PREVIOUS, START, TASKS
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.func.task import Timeout
 from twinstep.pregel import Pregel
@@ -17,7 +17,7 @@ from twinstep.pregel.action import Action
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
-from twinstep.types import CachePolicy, Mismatch, Retry, Send, TimeoutPolicy, retry_policies
+from twinstep.types import CachePolicy, Mismatch, OnConflict, Retry, Send, TimeoutPolicy, retry_policies
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
@@ -41,6 +41,8 @@ class entrypoint:  # a decorator, written like one
         retry_policy: run the body again when it fails; finished tasks are not repeated.
         timeout: seconds that one attempt of the body may take.
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
+        on_conflict: what a run does while another one works on its thread: fail (`"error"`), or wait for its end.
+        conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
         retry: older spelling of `retry_policy`.
 
     Raises:
@@ -69,6 +71,8 @@ class entrypoint:  # a decorator, written like one
         timeout: Timeout = None,
         *,
         on_mismatch: Mismatch = "error",
+        on_conflict: OnConflict = "error",
+        conflict_timeout: float = CONFLICT_TIMEOUT,
         retry: Retry = None,
     ) -> None:
         if callable(checkpointer):
@@ -79,6 +83,8 @@ class entrypoint:  # a decorator, written like one
             "cache": cache,
             "context_schema": context_schema,
             "on_mismatch": on_mismatch,
+            "on_conflict": on_conflict,
+            "conflict_timeout": conflict_timeout,
         }
         self.cache_policy = cache_policy
         self.retry = retry_policies(retry_policy if retry_policy is not None else retry)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, get_args, get_origin
 
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import END, NS_END, NS_SEP, RESERVED, ROOT, START
+from twinstep.constants import CONFLICT_TIMEOUT, END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.nodes import BranchDef, NodeDef
 from twinstep.graph.schema import AnyChannel, Schema
@@ -17,7 +17,7 @@ from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.serde import register_schema_types
-from twinstep.types import All, CachePolicy, Command, Mismatch, Retry, TimeoutPolicy, retry_policies
+from twinstep.types import All, CachePolicy, Command, Mismatch, OnConflict, Retry, TimeoutPolicy, retry_policies
 from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 log = logging.getLogger("twinstep")
@@ -292,6 +292,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         debug: bool = False,
         name: str | None = None,
         on_mismatch: Mismatch = "error",
+        on_conflict: OnConflict = "error",
+        conflict_timeout: float = CONFLICT_TIMEOUT,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and make it runnable.
 
@@ -303,6 +305,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             debug: print updates and values of every run.
             name: name of the graph.
             on_mismatch: what a resumed run does when it makes other calls than were recorded.
+            on_conflict, conflict_timeout: what a run does while another one works on its thread; see `Pregel`.
 
         Raises:
             GraphValidationError: the graph cannot work.
@@ -320,6 +323,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             cache=cache,
             context_schema=self.context_schema,
             on_mismatch=on_mismatch,
+            on_conflict=on_conflict,
+            conflict_timeout=conflict_timeout,
         )
         graph.builder = self
         graph.print_mode = ("updates", "values") if debug else ()

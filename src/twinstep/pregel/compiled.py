@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
-from typing import Any, Generic, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import START
+from twinstep.constants import CONFLICT_TIMEOUT, START
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
-from twinstep.types import Mismatch, RunnableConfig, StreamMode
+from twinstep.types import ON_CONFLICT, Mismatch, OnConflict, RunnableConfig, StreamMode
 from twinstep.typing import ContextT, InputT, OutputT, StateT
+
+T = TypeVar("T")
 
 
 class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
@@ -29,6 +31,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         context_schema: type of the `context` argument.
         config: defaults of every run.
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
+        on_conflict: what a run does while another one works on its thread: fail, or wait for its end.
+        conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         context_schema: type[ContextT] | None = None,
         config: RunnableConfig | None = None,
         on_mismatch: Mismatch = "error",
+        on_conflict: OnConflict = "error",
+        conflict_timeout: float = CONFLICT_TIMEOUT,
     ) -> None:
         if checkpointer is not None and not isinstance(checkpointer, bool | Journal):
             raise InvalidConfigError(
@@ -51,6 +57,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         self.checkpointer, self.store, self.cache = checkpointer, store, cache
         self.context_schema, self.config = context_schema, config
         self.on_mismatch: Mismatch = on_mismatch
+        self.on_conflict: OnConflict = known_option("on_conflict", on_conflict, ON_CONFLICT)
+        self.conflict_timeout = conflict_timeout
         self.stream_mode: StreamMode = "updates"
         self.print_mode: tuple[StreamMode, ...] = ()
 
@@ -234,6 +242,20 @@ def _filled(cell: Any) -> bool:
         return cell.cell_contents is not None
     except ValueError:  # a name that has no value yet
         return False
+
+
+def known_option(name: str, value: T, known: Sequence[T]) -> T:
+    """Return the value of an option.
+
+    Raises:
+        InvalidConfigError: it is none of those that are known.
+    """
+    if value not in known:
+        raise InvalidConfigError(
+            f"Unknown {name} {value!r}; it is one of {', '.join(map(str, known))}."
+            + did_you_mean(value, map(str, known))
+        )
+    return value
 
 
 def merged(*configs: RunnableConfig | None) -> RunnableConfig:

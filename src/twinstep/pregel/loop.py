@@ -31,6 +31,7 @@ from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_qu
 from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.snapshot import checkpoint_payload
 from twinstep.pregel.task import NodeTask
+from twinstep.pregel.turns import open_in_turn
 from twinstep.stream.events import CheckpointCommitted, Interrupted, RunFinished, ValuesChanged
 from twinstep.types import Interrupt
 
@@ -51,10 +52,11 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         Exception: whatever the code of a node raised; the thread can be continued with `None`.
     """
     guard = run.saver if run.parent is None else None
-    if guard is not None:
+    waits = guard is not None and run.on_conflict == "wait"
+    if guard is not None and not waits:
         guard.enter(run.place.thread_id, run.token)
     try:
-        opened = yield from open_run(run, input, checkpoint_id)
+        opened = yield from (open_in_turn if waits else open_run)(run, input, checkpoint_id)
         outcome = Outcome(None)
         if opened is not Opened.FINISHED:
             tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
@@ -62,6 +64,10 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         outcome.value = run.spec.output(run.state.view)
         tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done")
         return outcome
+    except BaseException:
+        if guard is not None:
+            guard.abandon(run.place.thread_id, run.id)
+        raise
     finally:
         if guard is not None:
             guard.leave(run.place.thread_id, run.token)

@@ -17,7 +17,7 @@ from twinstep.pregel.threads import ThreadAccess
 from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
-from twinstep.types import NOTHING, Command, Durability, GraphOutput, RunnableConfig, StreamMode
+from twinstep.types import NOTHING, Command, Durability, GraphOutput, OnConflict, RunnableConfig, StreamMode
 from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 Modes = StreamMode | Sequence[StreamMode]
@@ -31,7 +31,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
     One object may run many times at once, from threads and event loops alike; all that belongs to one run is kept
     apart. With a checkpointer, runs on one thread id follow each other: a second one at the same time is refused with
-    `ThreadConflictError`.
+    `ThreadConflictError`, or waits (`on_conflict`).
     """
 
     def invoke(
@@ -46,6 +46,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         interrupt_after: Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
+        on_conflict: OnConflict | None = None,
         print_mode: Modes = (),
         version: Version = "v1",
     ) -> OutputT:
@@ -61,13 +62,16 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
             durability: when checkpoints are stored; results of tasks are always stored before anybody gets them,
                 except with `exit`, which stores only when the run stops.
             control: asks the run to stop.
+            on_conflict: `"wait"` begins when the run that works on the thread has ended; `"error"` fails.
             print_mode: modes whose chunks are printed too.
             version: `"v2"` returns a `GraphOutput`.
 
         Raises:
             Exception: what a node raised; with a checkpointer, `invoke(None, config)` continues from there.
         """
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
+        options = Options(
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+        )
         if stream_mode != "values":
             return cast(OutputT, list(self._stream(input, config, options, stream_mode, False, version)))
         check_version(version)
@@ -88,11 +92,14 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         interrupt_after: Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
+        on_conflict: OnConflict | None = None,
         print_mode: Modes = (),
         version: Version = "v1",
     ) -> OutputT:
         """Do what `invoke` does, on the running event loop."""
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
+        options = Options(
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+        )
         if stream_mode != "values":
             chunks = self._astream(input, config, options, stream_mode, False, version)
             return cast(OutputT, [chunk async for chunk in chunks])
@@ -118,6 +125,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         interrupt_after: Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
+        on_conflict: OnConflict | None = None,
         subgraphs: bool = False,
         print_mode: Modes = (),
         debug: bool = False,
@@ -137,7 +145,9 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: a mode does not exist.
         """
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
+        options = Options(
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+        )
         if debug:
             options.print_mode = DEBUG
         return self._stream(input, config, options, stream_mode or self.stream_mode, subgraphs, version)
@@ -154,13 +164,16 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         interrupt_after: Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
+        on_conflict: OnConflict | None = None,
         subgraphs: bool = False,
         print_mode: Modes = (),
         debug: bool = False,
         version: Version = "v1",
     ) -> Chunks:
         """Do what `stream` does, on the running event loop."""
-        options = Options(context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode)
+        options = Options(
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+        )
         if debug:
             options.print_mode = DEBUG
         return self._astream(input, config, options, stream_mode or self.stream_mode, subgraphs, version)

@@ -10,7 +10,7 @@ from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.validate import address
 from twinstep.constants import DEFAULT_RECURSION_LIMIT, NS_END, NS_SEP
 from twinstep.errors import InvalidConfigError, did_you_mean
-from twinstep.pregel.compiled import Compiled, merged
+from twinstep.pregel.compiled import Compiled, known_option, merged
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import Task
 from twinstep.pregel.workers import lend_gate
@@ -18,7 +18,7 @@ from twinstep.runtime import RunControl
 from twinstep.scope import SCOPE
 from twinstep.stream import SILENT, Listener, Printer
 from twinstep.stream.log import EventLog
-from twinstep.types import DURABILITIES, NOTHING, Durability, RunnableConfig, StreamMode
+from twinstep.types import DURABILITIES, NOTHING, ON_CONFLICT, Durability, OnConflict, RunnableConfig, StreamMode
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Options:
     durability: Durability | None = None
     control: RunControl | None = None
     print_mode: StreamMode | Sequence[StreamMode] = ()
+    on_conflict: OnConflict | None = None
 
 
 DEFAULTS = Options()
@@ -55,16 +56,16 @@ def open_call(
     parent = scope if isinstance(scope, Task) and not _independent(graph, config, scope) else None
     config = merged(graph.config, parent.run.config if parent is not None else None, config)
     limit = checked(config)
-    if options.durability is not None and options.durability not in DURABILITIES:
-        raise InvalidConfigError(
-            f"Unknown durability {options.durability!r}; it is one of {', '.join(DURABILITIES)}."
-            + did_you_mean(options.durability, DURABILITIES)
-        )
+    if options.durability is not None:
+        known_option("durability", options.durability, DURABILITIES)
     before = _names(graph, options.interrupt_before, graph.spec.interrupt_before)
     after = _names(graph, options.interrupt_after, graph.spec.interrupt_after)
     make = _nested if parent is not None else _root
     run, checkpoint_id = make(graph, config, options, listeners, limit, before, after, parent)
     run.mismatch = graph.on_mismatch
+    run.on_conflict, run.conflict_timeout = graph.on_conflict, graph.conflict_timeout
+    if options.on_conflict is not None:
+        run.on_conflict = known_option("on_conflict", options.on_conflict, ON_CONFLICT)
     run.memory = graph.spec.functional and run.saver is None and any(node.retry for node in graph.spec.nodes.values())
     if options.output_keys is not None:
         run.show = graph.selector(options.output_keys)

@@ -122,7 +122,7 @@ def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, Position]]) ->
         return {}
     positions = {question.id: position for question, position in pending}
     ids = list(positions)
-    if isinstance(resume, Mapping) and (not resume or all(_looks_like_id(key) for key in resume)):
+    if names_questions(resume):
         if not resume:
             raise UnknownInterruptError("Command(resume={}) holds no answer.", reason="empty_map", pending_ids=ids)
         unknown = [key for key in resume if key not in positions]
@@ -149,6 +149,11 @@ def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, Position]]) ->
             pending_ids=ids,
         )
     return {ids[0]: (positions[ids[0]], resume)}
+
+
+def names_questions(resume: Any) -> bool:
+    """Tell whether answers are given by the ids of their questions."""
+    return isinstance(resume, Mapping) and all(_looks_like_id(key) for key in resume)
 
 
 def _looks_like_id(key: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
 from twinstep.checkpoint.rows import RecordRow
-from twinstep.constants import DEFAULT_THREADS, NS_SEP, PREVIOUS
+from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
 from twinstep.pregel.lineage import Lineage
@@ -20,7 +20,7 @@ from twinstep.scope import Scope
 from twinstep.serde import Serializer
 from twinstep.stream import SILENT, EventLog
 from twinstep.stream.events import Write
-from twinstep.types import Durability, Mismatch, RunnableConfig
+from twinstep.types import Durability, Mismatch, OnConflict, RunnableConfig
 
 if TYPE_CHECKING:
     from twinstep.pregel.workers import Slots
@@ -138,6 +138,8 @@ class Run:
     control: RunControl | None = None
     durability: Durability = "async"
     mismatch: Mismatch = "error"
+    on_conflict: OnConflict = "error"
+    conflict_timeout: float = CONFLICT_TIMEOUT
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()
     show: Callable[[View], Any] = None  # type: ignore[assignment]  # the specification's when it is not given
@@ -177,6 +179,14 @@ class Run:
         self.growth = Growth(self.serde)
         if self.show is None:
             self.show = self.spec.stream
+
+    def reset(self) -> None:
+        """Forget what was read and prepared: the run is to be opened anew."""
+        root = self.root
+        root.id, root.broken, root.answers = self.token, None, {}
+        self.step, self.checkpoint_id, self.before, self.last = -2, None, None, None
+        self.parent_checkpoint, self.lineage = None, Lineage()
+        self.records, self.unsaved, self.forget = {}, [], []
 
     @property
     def serde(self) -> Serializer:

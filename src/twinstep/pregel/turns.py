@@ -1,0 +1,89 @@
+"""Whose turn it is on a thread: a run that may wait begins when the run before it has ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twinstep.checkpoint.base import Journal
+from twinstep.checkpoint.rows import Loaded
+from twinstep.errors import ThreadConflictError
+from twinstep.pregel.effects import Program, Sleep, load
+from twinstep.pregel.questions import names_questions
+from twinstep.pregel.resume import Opened, open_run
+from twinstep.pregel.run import Run
+from twinstep.types import NOTHING, Command
+
+SHORTEST, LONGEST = 0.001, 0.05
+"""Seconds between two looks at a thread; each pause is twice as long as the one before."""
+
+
+def open_in_turn(run: Run, input: Any, checkpoint_id: str | None) -> Program[Opened]:
+    """Open a run as soon as no other run works on its thread.
+
+    Whatever another run has stored meanwhile is what this one goes on from.
+
+    Raises:
+        ThreadConflictError: a run of this process works on the thread and has stored nothing for
+            `run.conflict_timeout` seconds, or an answer that names no question would have to wait.
+    """
+    saver = run.saver
+    assert saver is not None
+    while True:
+        yield from _wait(run, saver, input)
+        try:
+            return (yield from open_run(run, input, checkpoint_id))
+        except ThreadConflictError as conflict:  # another one was faster, and nothing has been run yet
+            saver.leave(run.place.thread_id, run.token)
+            _refuse_blind(input, conflict)
+            run.reset()
+
+
+def _wait(run: Run, saver: Journal, input: Any) -> Program[None]:
+    """Enter the thread when no run works on it, or when that of another process has been silent for too long."""
+    silent, pause, before = 0.0, SHORTEST, None
+    while True:
+        loaded = yield from load(saver, run.place.thread_id, run.ns)
+        conflict = _entered(run, saver, loaded)
+        if conflict is None:
+            return
+        _refuse_blind(input, conflict)
+        now = (loaded.epoch, loaded.head, len(loaded.records))
+        silent = silent + pause if now == before else 0.0
+        before = now
+        if silent >= run.conflict_timeout:
+            saver.enter(run.place.thread_id, run.token)  # refuses, if that run is one of this process
+            return
+        pause = min(2 * pause, LONGEST)
+        yield Sleep(pause)
+
+
+def _entered(run: Run, saver: Journal, loaded: Loaded) -> ThreadConflictError | None:
+    """Enter the thread; return why that is not possible."""
+    thread_id = run.place.thread_id
+    if loaded.holder is not None and _working(loaded) and not saver.has_left(thread_id, loaded.holder):
+        return ThreadConflictError(
+            f"Thread '{thread_id}' is busy: run '{loaded.holder}' works on it, so run '{run.id}' was not started.",
+            thread_id=thread_id,
+            ours=run.id,
+            theirs=loaded.holder,
+        )
+    try:
+        saver.enter(thread_id, run.token)
+    except ThreadConflictError as conflict:
+        return conflict
+    return None
+
+
+def _working(loaded: Loaded) -> bool:
+    """Tell whether the holder of a thread has, as far as is stored, not come to its end."""
+    head = loaded.head
+    return head is None or head.status == "running" or head.run != loaded.holder
+
+
+def _refuse_blind(input: Any, conflict: ThreadConflictError) -> None:
+    """Refuse to wait with an answer that names no question: it would go to whatever is asked next."""
+    if isinstance(input, Command) and input.resume is not NOTHING and not names_questions(input.resume):
+        conflict.add_note(
+            "An answer waits only for its own question: pass Command(resume={id: answer}) with the question's id."
+        )
+        raise conflict
