@@ -40,12 +40,8 @@ class NamedBarrierValue(BaseChannel[None, str]):
         changed, self.seen = grown != self.seen, grown
         return changed
 
-    def is_available(self) -> bool:
-        return self.seen == self.names
-
-    def get(self) -> None:
-        if not self.is_available():
-            super().get()
+    def peek(self) -> Any:
+        return None if self.seen == self.names else MISSING
 
     def consume(self) -> bool:
         if not self.is_available():
@@ -78,8 +74,8 @@ class NamedBarrierValueAfterFinish(NamedBarrierValue):
         new.finished = False
         return new
 
-    def is_available(self) -> bool:
-        return self.finished and super().is_available()
+    def peek(self) -> Any:
+        return super().peek() if self.finished else MISSING
 
     def consume(self) -> bool:
         used = super().consume()
@@ -87,7 +83,7 @@ class NamedBarrierValueAfterFinish(NamedBarrierValue):
         return used
 
     def finish(self) -> bool:
-        if self.finished or not super().is_available():
+        if self.finished or self.seen != self.names:
             return False
         self.finished = True
         return True

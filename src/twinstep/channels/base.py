@@ -72,9 +72,19 @@ class BaseChannel(ABC, Generic[Value, Update]):
             InvalidUpdateError: the values cannot be combined.
         """
 
+    def peek(self) -> Any:
+        """Return the value, or MISSING."""
+        return self.value
+
+    def preview(self, values: Sequence[Update]) -> Any:
+        """Return what `peek` would after an update, which is not made."""
+        new = self.copy()
+        new.update(values)
+        return new.peek()
+
     def is_available(self) -> bool:
         """Tell whether the channel has a value."""
-        return self.value is not MISSING
+        return self.peek() is not MISSING
 
     def get(self) -> Value:
         """Return the value.
@@ -82,10 +92,11 @@ class BaseChannel(ABC, Generic[Value, Update]):
         Raises:
             EmptyChannelError: it has none.
         """
-        if not self.is_available():
+        value = self.peek()
+        if value is MISSING:
             raise EmptyChannelError(f"Channel '{self.key}' was read before anything was written to it.")
-        value: Value = self.value
-        return value
+        found: Value = value
+        return found
 
     def copy(self) -> Self:
         """Return an independent channel with the same value."""

@@ -18,6 +18,10 @@ class LastValue(BaseChannel[Value, Update]):
     def update(self, values: Sequence[Update]) -> bool:
         if not values:
             return False
+        self.value = self.preview(values)
+        return True
+
+    def preview(self, values: Sequence[Update]) -> Any:
         if len(values) > 1:
             raise InvalidUpdateError(
                 f"At key '{self.key}': {len(values)} values were written in one superstep, it can take one. Give the "
@@ -25,8 +29,7 @@ class LastValue(BaseChannel[Value, Update]):
                 "(INVALID_CONCURRENT_GRAPH_UPDATE)"
             )
         value: Any = values[0]
-        self.value = value.value if type(value) is Overwrite else value
-        return True
+        return value.value if type(value) is Overwrite else value
 
 
 class AnyValue(BaseChannel[Value, Update]):
@@ -67,8 +70,8 @@ class LastValueAfterFinish(BaseChannel[Value, Update]):
         self.value = values[-1]
         return True
 
-    def is_available(self) -> bool:
-        return self.finished and self.value is not MISSING
+    def peek(self) -> Any:
+        return self.value if self.finished else MISSING
 
     def consume(self) -> bool:
         if not self.finished:

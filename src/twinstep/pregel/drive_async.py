@@ -346,8 +346,7 @@ class ThreadJob(Job):
     def run(self) -> None:
         """Run the code and hand its outcome to the loop."""
         try:
-            with in_slot(self._task):
-                value = self._context.run(self._fn)
+            value = in_slot(self._task, self._context, self._fn)
             setter = self.outcome.set_result
         except BaseException as error:
             value, setter = error, self.outcome.set_exception

@@ -114,8 +114,7 @@ class Batch:
 
     def _run(self, task: NodeTask) -> None:
         try:
-            with in_slot(task):
-                self._context.copy().run(settle, run_node(task))
+            in_slot(task, self._context.copy(), settle, run_node(task))
         except BaseException as error:  # whatever happens, the batch has to end
             task.error = error
 
@@ -148,8 +147,7 @@ def _run_tasks(effect: RunTasks) -> None:
     """Run tasks without anybody watching: this thread works too."""
     tasks = effect.tasks
     if len(tasks) == 1:
-        with in_slot(tasks[0]):
-            copy_context().run(settle, run_node(tasks[0]))
+        in_slot(tasks[0], copy_context(), settle, run_node(tasks[0]))
         return
     gate = Lock()
     gate.acquire()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from twinstep.cache.flight import SingleFlight
 from twinstep.checkpoint.format import Record, encode_record
@@ -31,6 +31,7 @@ from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
 from twinstep.types import Command, Interrupt, RetryPolicy
 
+T = TypeVar("T", bound=Task)
 FLIGHTS = SingleFlight()
 """The cached calls that run at this moment, in the whole process."""
 QUESTIONS = "questions:"
@@ -110,14 +111,13 @@ def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: in
     return None
 
 
-def cached(task: Task, make: Callable[[], Program[Any]]) -> Program[tuple[Any, bool]]:
-    """Return what a cache holds for a task's arguments, or make it and keep it; the flag tells which.
+def cached(task: T, make: Callable[[T], Program[Any]]) -> Program[Any]:
+    """Return what the cache holds for a task's arguments, or make it and keep it.
 
     Calls with equal keys that run at the same time wait for the first of them.
     """
     policy, cache = task.cache, task.run.cache
-    if policy is None or cache is None:
-        return (yield from make()), False
+    assert policy is not None
     from twinstep.cache.key import default_cache_key  # only programs that cache pay for it
 
     arguments = (policy.key_func or default_cache_key)(*task.args, **task.kwargs)
@@ -127,10 +127,11 @@ def cached(task: Task, make: Callable[[], Program[Any]]) -> Program[tuple[Any, b
     with claim:
         hit = yield CacheGet(cache, key)
         if hit is not None:
-            return hit[0], True
-        value = yield from make()
+            task.cached = True
+            return hit[0]
+        value = yield from make(task)
         yield CachePut(cache, key, value, policy.ttl)
-        return value, False
+        return value
 
 
 def release(run: Run, errors: Sequence[BaseException]) -> Program[None]:
@@ -222,7 +223,7 @@ def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
     """Run a call and put on record what came of it."""
     run = task.run
     try:
-        result, hit = yield from cached(task, lambda: attempts(task))
+        result = yield from (cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
         yield from keep(task, Record("questions", task.name, digest, with_positions(run, signal)))
         task.emit_finished((), interrupts=signal.interrupts)
@@ -235,7 +236,7 @@ def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
         task.emit_finished((), error)
         raise
     yield from keep(task, Record("result", task.name, digest, result))
-    task.emit_outcome(result, cached=hit)
+    task.emit_outcome(result)
     return result
 
 
@@ -387,7 +388,7 @@ def node_record(task: NodeTask) -> Record:
 def _outcome(task: NodeTask) -> Program[None]:
     """Run a node's code and set on the task what came of it."""
     try:
-        task.writes, task.cached = yield from cached(task, lambda: _writes(task, task.node))
+        task.writes = yield from (cached(task, _writes) if task.caches else _writes(task))
     except GraphInterrupt as signal:
         task.interrupts = signal.interrupts
     except Exception as error:
@@ -420,8 +421,9 @@ def _handle(task: NodeTask, error: Exception) -> Program[None]:
         task.error = second
 
 
-def _writes(task: NodeTask, node: NodeSpec) -> Program[list[Write]]:
-    """Run a node's code and return everything it writes."""
+def _writes(task: NodeTask, handler: NodeSpec | None = None) -> Program[list[Write]]:
+    """Run the code of a node (or of its error handler) and return everything it writes."""
+    node = handler or task.node
     try:
         result = (yield from attempts(task)) if node.action is not PASS else task.args[0]
     except ParentCommand as signal:  # from a graph nested in this node, addressed to the graph of this node
@@ -442,6 +444,7 @@ def route(task: NodeTask, node: NodeSpec, result: Any) -> Program[list[Write]]:
         view = task.run.with_managed(node, task.run.state.preview(writes))
         for branch in node.branches:
             path = branch.path
-            chosen = yield Call(path, (branch.read(view),), path.kwargs(task), task, inline=True)
+            kwargs = path.kwargs(task) if path.inject else {}
+            chosen = yield Call(path, (branch.read(view),), kwargs, task, inline=True)
             writes.extend(branch.route(chosen))
     return writes

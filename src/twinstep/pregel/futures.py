@@ -49,8 +49,7 @@ class SyncFuture(Job, Future[Any]):
     def run(self) -> None:
         """Run the task and keep its outcome."""
         try:
-            with in_slot(self._task):
-                result = self._context.run(self._settle, run_call(self._task))
+            result = in_slot(self._task, self._context, self._settle, run_call(self._task))
         except BaseException as error:
             self.set_exception(error)
         else:

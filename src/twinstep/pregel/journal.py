@@ -41,7 +41,10 @@ def advance(run: Run, source: Source) -> None:
         run.before, run.checkpoint_id = run.checkpoint_id, new_id()
     if run.records:
         run.records = {}
-    run.failures.clear()
+    if run.failures:
+        run.failures = []
+    if run.forget and run.saver is None:
+        run.forget = []
 
 
 def commit_state(
@@ -52,11 +55,10 @@ def commit_state(
     In durability `exit` this is put off until the run stops (`commit_end`).
     """
     before = run.checkpoint_id
-    forget = [*run.forget, *(task.id for task in tasks if not task.solo and run.saver is not None)]
     advance(run, source)
     if run.saver is None:
-        run.forget.clear()
         return
+    forget = [*run.forget, *(task.id for task in tasks if not task.solo)]
     if run.durability == "exit":
         run.unsaved.clear()
         run.forget.clear()

@@ -25,7 +25,7 @@ from twinstep.errors import (
 )
 from twinstep.pregel.effects import Program, RunTasks
 from twinstep.pregel.execute import QUESTIONS, record_row, release
-from twinstep.pregel.journal import commit_end, commit_state, commit_stop
+from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
 from twinstep.pregel.plan import plan
 from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_questions
 from twinstep.pregel.run import Failure, Run
@@ -107,21 +107,28 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
     if len(tasks) == 1:
         tasks[0].solo = True
     yield RunTasks(tasks)
-    raise_failures(run, tasks)
-    stopped = [task.interrupts for task in tasks if task.interrupts is not None]
-    if stopped:
-        questions = open_questions(run, [question for interrupts in stopped for question in interrupts])
-        yield from commit_stop(run, tasks, "interrupted")
-        tell_questions(run, tasks, questions)
-        return Outcome(None, questions, breakpoint=not questions)
+    if [task for task in tasks if task.writes is None]:
+        raise_failures(run, tasks)
+        return (yield from _stop(run, tasks))
     apply(run, tasks)
-    yield from commit_state(run, "loop", tasks, status="running" if run.state.updated else "done")
+    if run.saver is None:
+        advance(run, "loop")
+    else:
+        yield from commit_state(run, "loop", tasks, status="running" if run.state.updated else "done")
     if tasks[0].solo:
         tasks[0].emit_outcome()
-    if ValuesChanged in run.log.wants:
+    if run.log.wants:
         tell_values(run)
-    tell_checkpoint(run, "loop")
+        tell_checkpoint(run, "loop")
     return None
+
+
+def _stop(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome]:
+    """Stop at the questions of the tasks."""
+    questions = open_questions(run, [question for task in tasks for question in task.interrupts or ()])
+    yield from commit_stop(run, tasks, "interrupted")
+    tell_questions(run, tasks, questions)
+    return Outcome(None, questions, breakpoint=not questions)
 
 
 def open_questions(run: Run, asked: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
@@ -136,7 +143,7 @@ def open_questions(run: Run, asked: Sequence[Interrupt]) -> tuple[Interrupt, ...
 def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
     """Apply what the tasks wrote; when that fails and the state is not stored yet, it stays as it was."""
     writes = [task.writes or () for task in tasks]
-    consumed = [name for task in tasks for name in task.node.consumes]
+    consumed = [name for task in tasks for name in task.node.consumes] if run.spec.consumable else ()
     before = run.state.spare(writes, consumed) if run.durability == "exit" else None
     try:
         run.state.apply(writes, consumed)

@@ -36,22 +36,24 @@ class State:
         self.dirty: set[str] = set()
         self.updated: list[str] = [name for name in updated if name in spec.triggers]
         for name, channel in self.channels.items():
-            if channel.is_available():
-                self._show(name, channel)
+            value = channel.peek()
+            if value is not MISSING:
+                self._show(name, value, transient=channel.transient)
 
-    def _show(self, name: str, channel: BaseChannel[Any, Any]) -> None:
+    def _show(self, name: str, value: Any, *, transient: bool) -> None:
         if name in self.spec.shared:
-            self.view[name] = channel.get()
-        if channel.transient:
+            self.view[name] = value
+        if transient:
             self.armed.add(name)
 
     def _note(self, name: str, channel: BaseChannel[Any, Any]) -> None:
         """Take note that a channel changed."""
         self.dirty.add(name)
-        if not channel.is_available():
+        value = channel.peek()
+        if value is MISSING:
             self.view.pop(name, None)
             return
-        self._show(name, channel)
+        self._show(name, value, transient=channel.transient)
         if name in self.spec.triggers:
             self.updated.append(name)
 
@@ -77,7 +79,9 @@ class State:
                     grouped[name].append(value)
                 else:
                     grouped[name] = [value]
-        cleared, self.armed = self.armed, set()
+        cleared: Iterable[str] = ()
+        if self.armed:
+            cleared, self.armed = self.armed, set()
         for name, values in grouped.items():
             channel = channels.get(name)
             if channel is None:
@@ -141,10 +145,9 @@ class State:
             if name in self.spec.shared:
                 touched.setdefault(name, []).append(value)
         for name, values in touched.items():
-            channel = self.channels[name].copy()
-            channel.update(values)
-            if channel.is_available():
-                view[name] = channel.get()
+            value = self.channels[name].preview(values)
+            if value is not MISSING:
+                view[name] = value
         return view
 
 

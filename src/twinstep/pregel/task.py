@@ -34,17 +34,22 @@ class Task:
         holds: whether it works in a slot of its own (see `workers.Slots`); False when it has lent it.
         gated: the same, for the gate of the event loop.
         written: what the nodes of the run nested in it wrote, when it is a graph used as a node.
+        cached: whether the outcome comes from the cache.
         fenced: whether the engine has given the running attempt up; what it still does is ignored.
     """
 
-    __slots__ = (
-        "_id", "action", "args", "asked", "attempt", "began", "cache", "calls", "failure", "fenced",
-        "first", "gated", "holds", "kwargs", "name", "path", "pending", "retry", "run", "seen", "started",
-        "timeout", "written",
-    )  # fmt: skip
-
+    # defaults here, because most tasks never touch most of them
     triggers: tuple[str, ...] = ("__pregel_push",)
     metadata: dict[str, Any] | None = None
+    attempt = started = 0
+    first = began = seen = 0.0
+    calls: dict[Any, int] | None = None
+    asked: set[Path] | None = None
+    pending: list[Any] | None = None
+    failure: NodeError | None = None
+    cached = fenced = gated = False
+    holds: bool | None = None
+    _id: str | None = None
 
     def __init__(
         self,
@@ -61,16 +66,7 @@ class Task:
         self.run, self.name, self.path, self.action = run, name, path, action
         self.args, self.kwargs = args, kwargs
         self.retry, self.cache, self.timeout = retry, cache, timeout
-        self._id: str | None = None
-        self.attempt = self.started = 0
-        self.first = self.began = self.seen = 0.0
-        self.calls: dict[Any, int] | None = None
-        self.asked: set[Path] | None = None
-        self.pending: list[Any] | None = None
-        self.failure: NodeError | None = None
         self.written: list[Write] = []
-        self.fenced = self.gated = False
-        self.holds: bool | None = None
 
     @property
     def id(self) -> str:
@@ -78,6 +74,11 @@ class Task:
         if self._id is None:
             self._id = path_id(self.path)
         return self._id
+
+    @property
+    def caches(self) -> bool:
+        """Whether the outcome is looked up in a cache, and kept there."""
+        return self.cache is not None and self.run.cache is not None
 
     @property
     def position(self) -> Path:
@@ -89,7 +90,8 @@ class Task:
     def begin(self) -> None:
         """Start an attempt: everything is counted anew, so that the same calls find the same records."""
         self.attempt += 1
-        self.calls = self.asked = self.pending = None
+        if self.attempt > 1:
+            self.calls = self.asked = self.pending = None
         if self.timeout is not None:
             self.began = self.seen = time.monotonic()
 
@@ -237,7 +239,6 @@ class Task:
         interrupts: tuple[Interrupt, ...] = (),
         *,
         plain: bool = True,
-        cached: bool = False,
         hidden: bool = False,
     ) -> None:
         """Tell how the task ended."""
@@ -246,7 +247,16 @@ class Task:
             run = self.run
             emit(
                 TaskFinished(
-                    run.ns_path, run.step, self.id, self.name, list(writes), plain, error, interrupts, cached, hidden
+                    run.ns_path,
+                    run.step,
+                    self.id,
+                    self.name,
+                    list(writes),
+                    plain,
+                    error,
+                    interrupts,
+                    self.cached,
+                    hidden,
                 )
             )
 
@@ -258,17 +268,16 @@ class CallTask(Task):
         caller: the task whose code made it.
     """
 
-    __slots__ = ("caller",)
-
     caller: Task
 
     def failed(self, error: BaseException) -> None:
         """Note that the call has failed, and that this is on record."""
         self.run.failures.append(Failure(self.run, self.id, error, self.path, self.caller, self.caller.started))
 
-    def emit_outcome(self, result: Any, *, cached: bool = False) -> None:
+    def emit_outcome(self, result: Any) -> None:
         """Tell the call's result."""
-        self.emit_finished([(RETURN, result)], cached=cached)
+        if TaskFinished in self.run.log.wants:
+            self.emit_finished([(RETURN, result)])
 
 
 class NodeTask(Task):
@@ -281,15 +290,14 @@ class NodeTask(Task):
         solo: whether it is alone in its superstep, so that its outcome is recorded with the checkpoint itself.
     """
 
-    __slots__ = ("cached", "error", "interrupts", "node", "solo", "triggers", "writes")
+    writes: list[Write] | None = None
+    error: BaseException | None = None
+    interrupts: tuple[Interrupt, ...] | None = None
+    solo = False
 
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
         super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
         self.node, self.triggers = node, triggers
-        self.writes: list[Write] | None = None
-        self.error: BaseException | None = None
-        self.interrupts: tuple[Interrupt, ...] | None = None
-        self.solo = self.cached = False
 
     @property
     def public_path(self) -> Path:
@@ -323,14 +331,14 @@ class NodeTask(Task):
         return all(channels[name].saved for name, _ in self.writes or ())
 
     def emit_started(self) -> None:
-        if not self.node.hidden:
+        if TaskStarted in self.run.log.wants and not self.node.hidden:
             super().emit_started()
 
     def emit_outcome(self) -> None:
         """Tell how the node ended."""
         if TaskFinished in self.run.log.wants and not self.node.hidden:
             node = self.node
-            self.emit_finished(self.visible, self.error, self.interrupts or (), plain=node.plain, cached=self.cached)
+            self.emit_finished(self.visible, self.error, self.interrupts or (), plain=node.plain)
         if Message in self.run.log.wants and not self.node.hidden:
             self._tell_messages()
 
@@ -353,8 +361,9 @@ def build(path: Path, make: Callable[[Any], Any], source: Any) -> Any:
 
 def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
     """Make the task of a node whose trigger was updated."""
-    path = (run.id, run.ns, run.step, "pull", node.name)
-    input = build(path, node.read, run.with_managed(node, run.state.view))
+    path = (run.root.id, run.ns, run.step, "pull", node.name)
+    view = run.state.view
+    input = build(path, node.read, run.with_managed(node, view) if node.managed else view)
     return NodeTask(run, node, path, input, triggers)
 
 

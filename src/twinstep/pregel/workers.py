@@ -8,10 +8,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twinstep.scope import Scope
+
+T = TypeVar("T")
 
 
 class Holder(Protocol):
@@ -229,19 +232,12 @@ def lend_gate(task: Holder) -> None:
         task.run.root.gate.leave()
 
 
-class in_slot:  # a context manager, used like a function
+def in_slot(task: Holder, context: Context, work: Callable[..., T], *args: Any) -> T:
     """Run a task's code in a slot that was taken for it; afterwards the slot is there again."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: Holder) -> None:
-        self._task = task
-
-    def __enter__(self) -> None:
-        self._task.holds = True
-
-    def __exit__(self, *_: object) -> None:
-        task = self._task
+    task.holds = True
+    try:
+        return context.run(work, *args)
+    finally:
         if not task.holds:
             task.run.root.workers().take()
         task.holds = None
