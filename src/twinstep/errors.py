@@ -150,6 +150,17 @@ class NodeTimeoutError(TwinstepError, TimeoutError):
         )
 
 
+class StepTimeoutError(TwinstepError, TimeoutError):
+    """A superstep took longer than the graph's `step_timeout` allows; it is not tried again."""
+
+    def __init__(self, node: str, step: int, timeout: float) -> None:
+        self.node, self.step, self.timeout = node, step, timeout
+        super().__init__(
+            f"Superstep {step} exceeded step_timeout={timeout:g} s while '{node}' was running; the thread can be "
+            "continued with None."
+        )
+
+
 class NodeCancelledError(TwinstepError):
     """A node raised `asyncio.CancelledError` although nobody had cancelled it."""
 

@@ -1,5 +1,6 @@
 """The runtime: one superstep engine for compiled state graphs and functional entrypoints."""
 
+from twinstep.pregel.builder import Channel, ChannelWriteEntry, NodeBuilder, PregelNode
 from twinstep.pregel.main import Pregel
 
-__all__ = ["Pregel"]
+__all__ = ["Channel", "ChannelWriteEntry", "NodeBuilder", "Pregel", "PregelNode"]

@@ -9,11 +9,11 @@ from typing import Any, Generic, Self, TypeVar, cast
 from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import CONFLICT_TIMEOUT, START
+from twinstep.constants import CONFLICT_TIMEOUT
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
-from twinstep.types import ON_CONFLICT, Mismatch, OnConflict, RunnableConfig, StreamMode
+from twinstep.types import ON_CONFLICT, CachePolicy, Mismatch, OnConflict, RetryPolicy, RunnableConfig, StreamMode
 from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 T = TypeVar("T")
@@ -33,6 +33,12 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
         on_conflict: what a run does while another one works on its thread: fail, or wait for its end.
         conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
+
+    Attributes:
+        stream_mode: what `stream` shows when it is not told.
+        print_mode: modes whose chunks every run prints.
+        step_timeout: seconds that one superstep may take.
+        retry_policy, cache_policy: those of nodes that were given none.
     """
 
     def __init__(
@@ -60,6 +66,9 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         self.on_conflict: OnConflict = known_option("on_conflict", on_conflict, ON_CONFLICT)
         self.conflict_timeout = conflict_timeout
         self.stream_mode: StreamMode = "updates"
+        self.step_timeout: float | None = None
+        self.retry_policy: tuple[RetryPolicy, ...] = ()
+        self.cache_policy: CachePolicy | None = None
         self.print_mode: tuple[StreamMode, ...] = ()
 
     @property
@@ -80,17 +89,17 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         return self.spec.channels
 
     @property
-    def input_channels(self) -> str:
-        """The channel that receives the input."""
-        return START
+    def input_channels(self) -> str | tuple[str, ...]:
+        """The channel that receives the input, or the channels."""
+        return self.spec.input_keys
 
     @property
-    def stream_channels(self) -> tuple[str, ...]:
+    def stream_channels(self) -> str | tuple[str, ...]:
         """The state keys that `values` chunks show."""
-        return self.spec.keys
+        return self.spec.stream_keys
 
     @property
-    def output_channels(self) -> tuple[str, ...]:
+    def output_channels(self) -> str | tuple[str, ...]:
         """The state keys that a run returns."""
         return self.spec.output_keys
 
@@ -196,9 +205,14 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         return self.copy({"config": merged(self.config, config, cast(RunnableConfig, changes))})
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
-        """Return a copy with some attributes replaced."""
+        """Return a copy with some attributes replaced.
+
+        Raises:
+            InvalidConfigError: an attribute does not exist.
+        """
         new = shallow_copy(self)
         for name, value in (update or {}).items():
+            known_option("attribute", name, tuple(vars(self)))
             setattr(new, name, value)
         return new
 

@@ -19,6 +19,7 @@ from twinstep.errors import (
     NonDeterminismError,
     OutsideRunError,
     ParentCommand,
+    StepTimeoutError,
     ThreadConflictError,
     is_invalid_resume,
 )
@@ -103,7 +104,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: int) -> float | None:
     """Return the seconds to wait before the next attempt, or None when there is none."""
     for policy in policies:
-        if policy.matches(error) and not is_invalid_resume(error):
+        if policy.matches(error) and not is_invalid_resume(error) and not isinstance(error, StepTimeoutError):
             if attempt >= policy.max_attempts:
                 return None
             delay = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1))

@@ -23,6 +23,7 @@ from twinstep.errors import (
     TwinstepError,
     is_invalid_resume,
 )
+from twinstep.pregel.deadline import limit_step
 from twinstep.pregel.effects import Program, RunTasks
 from twinstep.pregel.execute import QUESTIONS, record_row, release
 from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
@@ -61,7 +62,7 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         if opened is not Opened.FINISHED:
             tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
             outcome = yield from _until_stopped(run, resumed=opened is Opened.RESUMED)
-        outcome.value = run.spec.output(run.state.view)
+        outcome.value = run.spec.output(run.view)
         tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done")
         return outcome
     except BaseException:
@@ -106,6 +107,8 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
     """Run the due tasks and commit what they wrote; return the outcome if questions prevent it."""
     if len(tasks) == 1:
         tasks[0].solo = True
+    if run.step_timeout is not None:
+        limit_step(run, tasks)
     yield RunTasks(tasks)
     if [task for task in tasks if task.writes is None]:
         raise_failures(run, tasks)
@@ -150,6 +153,8 @@ def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
     except BaseException:
         run.state = before or run.state
         raise
+    if run.spec.fading:
+        run.note_output(writes)
     if run.parent is None:
         run.root.answers.clear()
     else:
@@ -255,7 +260,7 @@ def tell_values(run: Run) -> None:
     """Tell the state as it is."""
     emit = run.emitter(ValuesChanged)
     if emit is not None and (run.state.view or not run.spec.functional):
-        emit(ValuesChanged(run.ns_path, run.step, run.show(run.state.view)))
+        emit(ValuesChanged(run.ns_path, run.step, run.show(run.view)))
 
 
 def tell_questions(run: Run, tasks: Sequence[NodeTask], questions: tuple[Interrupt, ...]) -> None:
@@ -265,7 +270,7 @@ def tell_questions(run: Run, tasks: Sequence[NodeTask], questions: tuple[Interru
             task.emit_outcome()
     emit = run.emitter(Interrupted)
     if emit is not None:
-        values = None if run.spec.functional else run.show(run.state.view)
+        values = None if run.spec.functional else run.show(run.view)
         emit(Interrupted(run.ns_path, run.step, questions, values))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
 from typing import Any, Literal, cast
@@ -10,14 +10,28 @@ from typing import Any, Literal, cast
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
 from twinstep.errors import GraphInterrupt, InvalidConfigError
 from twinstep.pregel import drive_sync
+from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
 from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, open_call
 from twinstep.pregel.run import Run
+from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.threads import ThreadAccess
 from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
-from twinstep.types import NOTHING, Command, Durability, GraphOutput, OnConflict, RunnableConfig, StreamMode
+from twinstep.types import (
+    NOTHING,
+    All,
+    CachePolicy,
+    Command,
+    Durability,
+    GraphOutput,
+    OnConflict,
+    Retry,
+    RunnableConfig,
+    StreamMode,
+    retry_policies,
+)
 from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 Modes = StreamMode | Sequence[StreamMode]
@@ -32,7 +46,67 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
     One object may run many times at once, from threads and event loops alike; all that belongs to one run is kept
     apart. With a checkpointer, runs on one thread id follow each other: a second one at the same time is refused with
     `ThreadConflictError`, or waits (`on_conflict`).
+
+    `StateGraph.compile()` and `@entrypoint` make such objects; a program of nodes and channels is made by hand.
+
+    Args:
+        spec: the program, when a front-end has compiled it; the other arguments up to `name` are then left out.
+        nodes: by name, made with `NodeBuilder`.
+        channels: by name; each run works on copies.
+        input_channels: where the input goes: one channel (the bare value) or several (a mapping).
+        output_channels: what a run returns: one channel (its bare value) or several (a mapping). Values that vanish
+            are returned as they were when an output channel was last written.
+        stream_channels: what `values` chunks and snapshots show; by default all channels.
+        interrupt_before_nodes, interrupt_after_nodes: stop before or after these nodes (`"*"`: every node).
+        retry_policy, cache_policy: those of nodes that have none.
+        name: shown in errors and drawings.
+        stream_mode: what `stream` shows when it is not told.
+        step_timeout: seconds that one superstep may take.
+        debug: print updates and values of every run.
+        options: the other arguments of `Compiled`: checkpointer, store, cache, context_schema, config, on_mismatch ...
+
+    Raises:
+        GraphValidationError: a name does not exist, or nothing can ever start.
     """
+
+    def __init__(
+        self,
+        spec: ProgramSpec | None = None,
+        *,
+        nodes: Mapping[str, PregelNode | NodeBuilder] | None = None,
+        channels: Mapping[str, Any] | None = None,
+        input_channels: str | Sequence[str] = (),
+        output_channels: str | Sequence[str] = (),
+        stream_channels: str | Sequence[str] | None = None,
+        interrupt_before_nodes: All | Sequence[str] = (),
+        interrupt_after_nodes: All | Sequence[str] = (),
+        retry_policy: Retry = None,
+        cache_policy: CachePolicy | None = None,
+        name: str = "LangGraph",
+        stream_mode: StreamMode | None = None,
+        step_timeout: float | None = None,
+        debug: bool = False,
+        **options: Any,
+    ) -> None:
+        retry = retry_policies(retry_policy)
+        if spec is None:
+            parts = Parts(
+                name=name,
+                nodes=nodes or {},
+                channels=channels or {},
+                input_channels=input_channels,
+                output_channels=output_channels,
+                stream_channels=stream_channels,
+                interrupt_before=_several(interrupt_before_nodes),
+                interrupt_after=_several(interrupt_after_nodes),
+                retry=retry,
+                cache=cache_policy,
+            )
+            spec, stream_mode = program(parts), stream_mode or "values"
+        super().__init__(spec, **options)
+        self.retry_policy, self.cache_policy, self.step_timeout = retry, cache_policy, step_timeout
+        self.stream_mode = stream_mode or self.stream_mode
+        self.print_mode = DEBUG if debug else ()
 
     def invoke(
         self,
@@ -240,7 +314,7 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         self._bubble(run, outcome)
         value = outcome.value
         if run.show is not run.spec.stream:
-            value = run.show(run.state.view)
+            value = run.show(run.view)
         if version == "v2":
             whole = run.show is run.spec.stream and not outcome.interrupts and not outcome.breakpoint
             return GraphOutput(run.spec.typed(value) if whole else value, outcome.interrupts)
@@ -293,6 +367,10 @@ class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
         runs = [self.ainvoke(i, c, **options) for i, c in zip(inputs, _each(config, len(inputs)), strict=True)]
         return cast(list[OutputT], await gather(*runs, return_exceptions=return_exceptions))
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _each(config: Any, n: int) -> Sequence[RunnableConfig | None]:

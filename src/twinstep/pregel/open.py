@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +59,13 @@ def open_call(
     limit = checked(config)
     if options.durability is not None:
         known_option("durability", options.durability, DURABILITIES)
+        if parent is None and graph.checkpointer is None:
+            warnings.warn(f"'durability' has no effect: '{graph.name}' has no checkpointer.", stacklevel=3)
     before = _names(graph, options.interrupt_before, graph.spec.interrupt_before)
     after = _names(graph, options.interrupt_after, graph.spec.interrupt_after)
     make = _nested if parent is not None else _root
     run, checkpoint_id = make(graph, config, options, listeners, limit, before, after, parent)
-    run.mismatch = graph.on_mismatch
+    run.mismatch, run.step_timeout = graph.on_mismatch, graph.step_timeout
     run.on_conflict, run.conflict_timeout = graph.on_conflict, graph.conflict_timeout
     if options.on_conflict is not None:
         run.on_conflict = known_option("on_conflict", options.on_conflict, ON_CONFLICT)

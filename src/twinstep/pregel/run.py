@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,6 +119,8 @@ class Run:
         lost: errors of tasks that nobody has seen, because the task that had started them failed.
         forget: records that the next commit removes.
         memory: keep outcomes of tasks for a retry, although nothing is stored.
+        step_timeout, step_ends: seconds a superstep may take, and the time at which the one that runs has to end.
+        latest: the values when an output key was last written, where these may vanish.
         show: makes the values of `values` chunks.
     """
 
@@ -144,6 +146,9 @@ class Run:
     interrupt_after: Sequence[str] = ()
     show: Callable[[View], Any] = None  # type: ignore[assignment]  # the specification's when it is not given
     memory: bool = False
+    step_timeout: float | None = None
+    step_ends: float | None = None
+    latest: View | None = None
 
     token: str = field(init=False)
     ns_path: tuple[str, ...] = field(init=False)
@@ -197,6 +202,17 @@ class Run:
     def id(self) -> str:
         """The id of the run, shared by all runs nested in it."""
         return self.root.id
+
+    @property
+    def view(self) -> View:
+        """The values that the result of the run is made from."""
+        return self.state.view if self.latest is None else self.latest
+
+    def note_output(self, writes: Iterable[Sequence[Write]]) -> None:
+        """Keep the values for the result, when one of its keys was written."""
+        keys = self.spec.output_keys
+        if any(name == keys if isinstance(keys, str) else name in keys for task in writes for name, _ in task):
+            self.latest = dict(self.state.view)
 
     def recall(self, id: str) -> Record | None:
         """Return what is on record for a task."""

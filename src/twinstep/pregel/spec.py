@@ -94,7 +94,9 @@ class ProgramSpec:
         input: turns a run's input into writes.
         output: makes the run's result from the state.
         stream: makes the values shown in `values` chunks and snapshots from the state.
-        output_keys: the state keys of the result.
+        input_keys, output_keys, stream_keys: the channels of the input, of the result and of `values` chunks: one (its
+            bare value) or several.
+        fading: whether output keys may vanish; a run then returns what they were when one was last written.
         typed: turns the result into an instance of the output schema.
         goto, update: turn the parts of a `Command` given as input into writes.
         functional: whether it is an entrypoint.
@@ -113,7 +115,10 @@ class ProgramSpec:
     goto: Callable[[Any], list[Write]]
     update: Callable[[Any], list[Write]]
     typed: Callable[[Any], Any] = lambda value: value
-    output_keys: tuple[str, ...] = ()
+    input_keys: str | tuple[str, ...] = START
+    output_keys: str | tuple[str, ...] = ()
+    stream_keys: str | tuple[str, ...] = ()
+    fading: bool = False
     functional: bool = False
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()
@@ -130,6 +135,7 @@ class ProgramSpec:
             node.consumes = tuple(c for c in node.triggers if self.channels[c].consumable)
         self.triggers = {channel: tuple(sorted(names)) for channel, names in triggers.items()}
         self.triggers.setdefault(TASKS, ())
+        self.stream_keys = self.stream_keys or self.keys
         self.late = tuple(name for name, channel in self.channels.items() if channel.late)
         self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
         self.shared = frozenset((*self.keys, START))
