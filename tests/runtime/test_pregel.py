@@ -203,7 +203,7 @@ def test_a_packet_runs_a_node_with_its_argument(lane, thread):
     program = app(double().write_to("b"), checkpointer=InMemorySaver())
     lane.invoke(program, {"a": "x"}, thread)
     assert lane.invoke(program, Command(goto=Send("n", "q")), thread) == {"b": "qq"}
-    with pytest.raises(InvalidUpdateError, match="Send to unknown node 'nn'.*Did you mean 'n'"):
+    with pytest.raises(InvalidUpdateError, match=r"Send to unknown node 'nn'.*Did you mean 'n'"):
         lane.invoke(program, Command(goto=Send("nn", "q")), thread)
 
 
@@ -264,7 +264,7 @@ def test_a_program_that_cannot_work_is_refused(make, says):
 
 def test_inputs_that_fit_no_channel_are_refused(lane):
     program = app(double().write_to("b"))
-    with pytest.raises(InvalidUpdateError, match="'aa' is no input channel.*Did you mean 'a'"):
+    with pytest.raises(InvalidUpdateError, match=r"'aa' is no input channel.*Did you mean 'a'"):
         lane.invoke(program, {"aa": "x"})
     with pytest.raises(InvalidUpdateError, match="is a mapping of a"):
         lane.invoke(program, "x")

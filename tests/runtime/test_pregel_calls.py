@@ -31,7 +31,7 @@ def test_output_keys_pick_one_value_or_some(lane):
     graph = chain("a", "b").compile()
     assert lane.invoke(graph, {"x": 1}, output_keys="log") == ["a", "b"]
     assert lane.invoke(graph, {"x": 1}, output_keys=["x"]) == {"x": 1}
-    with pytest.raises(InvalidConfigError, match="Key lug not in channels.*Did you mean 'log'"):
+    with pytest.raises(InvalidConfigError, match=r"Key lug not in channels.*Did you mean 'log'"):
         lane.invoke(graph, {"x": 1}, output_keys="lug")
     with pytest.raises(InvalidConfigError, match="Key q not in channels"):
         lane.stream(graph, {"x": 1}, output_keys=["x", "q"])
@@ -93,7 +93,7 @@ def test_a_copy_differs_in_what_was_replaced(saver, thread):
     copy.invoke({"x": 1}, thread)
     assert copy.get_state(thread).values["log"] == ["a"]
     assert graph.copy().invoke({"x": 1}) == graph.invoke({"x": 1})
-    with pytest.raises(InvalidConfigError, match="'chekpointer'.*Did you mean 'checkpointer'"):
+    with pytest.raises(InvalidConfigError, match=r"'chekpointer'.*Did you mean 'checkpointer'"):
         graph.copy({"chekpointer": saver})
 
 
@@ -147,7 +147,7 @@ def test_w50_a_superstep_that_takes_too_long_is_given_up_at_once(lane, saver, th
     graph = (fan if siblings else chain)(sleeper(kind, release), *(["quick"] if siblings else [])).compile(saver)
     graph.step_timeout = 0.05
     try:
-        with pytest.raises(TimeoutError, match="step_timeout=0.05 s while 'slow'") as caught:
+        with pytest.raises(TimeoutError, match=r"step_timeout=0.05 s while 'slow'") as caught:
             within(LONG / 2, lambda: lane.invoke(graph, {"x": 1}, thread))
     finally:
         release.set()
@@ -251,7 +251,12 @@ def test_all_failures_of_a_superstep_are_kept(lane):
 
 def test_a_drain_reaches_runs_nested_in_tasks(lane, saver, thread):
     control = RunControl()
-    child = chain("a", noted("stop", lambda: control.drain_requested or control.request_drain("night")), "b").compile()
+
+    def stop() -> None:
+        if not control.drain_requested:
+            control.request_drain("night")
+
+    child = chain("a", noted("stop", stop), "b").compile()
 
     @task
     def work(n: int) -> Any:
