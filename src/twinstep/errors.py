@@ -118,6 +118,18 @@ class NonDeterminismError(TwinstepError):
         self.name, self.recorded, self.actual = name, recorded, actual
 
 
+class ProgramChangedError(NonDeterminismError):
+    """The program lacks what a stored thread needs to go on.
+
+    Attributes:
+        missing: the names of the nodes, tasks or state keys that it lacks.
+    """
+
+    def __init__(self, message: str, *, missing: Sequence[str] = ()) -> None:
+        super().__init__(message, name=missing[0] if missing else "", recorded=tuple(missing))
+        self.missing = tuple(missing)
+
+
 class RecordedError(TwinstepError):
     """A failure of an earlier process whose exception type this process does not know.
 

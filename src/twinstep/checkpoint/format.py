@@ -103,12 +103,16 @@ class Record(NamedTuple):
 
     `kind` tells what `value` is: a task call's result; its error; a node's writes; the questions a node or task waits
     for; the answer to a question; the writes of a `Command` given as input. `digest` is the hash of the arguments.
+    Of a call, `caller` begins the id of the task that made it, and `shown` is its arguments as text; of an answer,
+    `shown` is the question.
     """
 
     kind: RecordKind
     name: str
     digest: bytes
     value: Any
+    caller: str = ""
+    shown: str = ""
 
 
 class Place(NamedTuple):
@@ -199,7 +203,8 @@ def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], re
     """Turn a record into its row; `key` is `(checkpoint, run, id)`."""
     try:
         # digits, because a value with bytes in it has to be searched for buffers before it is stored
-        body = serde.dumps([record.kind, record.name, record.digest.hex(), record.value])
+        fields = [record.kind, record.name, record.digest.hex(), record.value]
+        body = serde.dumps([*fields, record.caller, record.shown] if record.shown or record.caller else fields)
     except EncodingError:
         for channel, value in record.value if record.kind == "writes" else ():
             serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
@@ -212,8 +217,8 @@ def decode_record(serde: Serializer, place: Place, row: RecordRow) -> Record:
     """Turn a row back into a record; errors as in `decode_checkpoint`."""
     what = f"record '{row.id}' of checkpoint '{row.checkpoint}'"
     body = _open(place, what, (row.checkpoint, row.run, row.id), row.blob)
-    kind, name, digest, value = _decode(place, what, serde, body)
-    return Record(kind, name, bytes.fromhex(digest), value)
+    kind, name, digest, value, *seen = _decode(place, what, serde, body)
+    return Record(kind, name, bytes.fromhex(digest), value, *seen)
 
 
 def encode_info(serde: Serializer, place: Place, info: dict[str, Any]) -> bytes:

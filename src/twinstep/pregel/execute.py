@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from twinstep.cache.flight import SingleFlight
-from twinstep.checkpoint.format import Record, encode_record
+from twinstep.checkpoint.format import Record, RecordKind, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.errors import (
     CheckpointStorageError,
@@ -24,6 +24,7 @@ from twinstep.errors import (
     is_invalid_resume,
 )
 from twinstep.ids import question_id
+from twinstep.pregel.calls import ADVICE, check_made, sketch
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
 from twinstep.pregel.run import Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
@@ -49,6 +50,8 @@ def attempts(task: Task) -> Program[Any]:
             result = yield Call(action, task.args, kwargs, task, task.timeout)
             if task.pending:
                 yield from _join(task)
+            if task.run.unused or task.run.root.answers:
+                check_made(task)
             return result
         except Exception as error:
             failures = (yield Join(task.pending, cancel=True)) if task.pending else ()
@@ -226,19 +229,24 @@ def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
     try:
         result = yield from (cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
-        yield from keep(task, Record("questions", task.name, digest, with_positions(run, signal)))
+        yield from keep(task, _call_record(task, "questions", digest, with_positions(run, signal)))
         task.emit_finished((), interrupts=signal.interrupts)
         raise
     except Exception as error:
         annotate(task, error)
         if not is_invalid_resume(error):
             task.failed(error)
-            yield from keep(task, Record("error", task.name, digest, error))
+            yield from keep(task, _call_record(task, "error", digest, error))
         task.emit_finished((), error)
         raise
-    yield from keep(task, Record("result", task.name, digest, result))
+    yield from keep(task, _call_record(task, "result", digest, result))
     task.emit_outcome(result)
     return result
+
+
+def _call_record(task: CallTask, kind: RecordKind, digest: bytes, value: Any) -> Record:
+    shown = sketch(task.args, task.kwargs) if task.run.saver is not None else ""
+    return Record(kind, task.name, digest, value, task.caller.id[:8], shown)
 
 
 def end_scope() -> None:
@@ -262,7 +270,10 @@ def recorded(task: CallTask, digest: bytes) -> Record | None:
     """
     run = task.run
     record = run.recall(task.id) if run.records else None
-    if record is None or record.kind not in ("result", "error") or not same_call(task, record, digest):
+    if record is None or record.kind not in ("result", "error"):
+        return None
+    run.unused.discard(task.id)
+    if not same_call(task, record, digest):
         return None
     if record.kind == "error":
         task.failed(record.value)
@@ -280,12 +291,12 @@ def same_call(task: Task, record: Record, digest: bytes) -> bool:
         return True
     if task.run.mismatch == "rerun":
         return False
+    before = f"{task.name}({record.shown})" if record.shown else f"a call with digest {record.digest.hex()}"
     raise NonDeterminismError(
-        f"Call {task.path[-1]} of task '{task.name}' was recorded with other arguments than it is made with now: "
-        f"{task.args!r} {task.kwargs or ''}. On resume the code must make the same calls: move what changes (time, "
-        "random numbers, reads) into a task, or name its calls with task(key=...).",
+        f"Call {task.path[-1]} of task '{task.name}' was recorded as {before} and is made as "
+        f"{task.name}({sketch(task.args, task.kwargs)}) now. {ADVICE}",
         name=task.name,
-        recorded=record.digest.hex(),
+        recorded=before,
         actual=(task.args, task.kwargs),
     )
 
@@ -311,6 +322,8 @@ def keep(task: Task, record: Record) -> Program[None]:
         return
     row = record_row(run, record_id(task, record), record)
     run.records[row.id] = row
+    if run.unused:
+        run.doubtful.append(row.id)
     if run.durability == "exit":
         run.unsaved.append(row)
     else:
@@ -372,6 +385,7 @@ def replay_node(task: NodeTask) -> bool:
     record = task.run.recall(task.id)
     if record is None or record.kind != "writes":
         return False
+    task.run.unused.discard(task.id)
     task.writes = [tuple(write) for write in record.value]
     task.name = record.name  # an error handler's, perhaps
     return True

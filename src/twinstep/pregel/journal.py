@@ -41,6 +41,7 @@ def advance(run: Run, source: Source) -> None:
         run.before, run.checkpoint_id = run.checkpoint_id, new_id()
     if run.records:
         run.records = {}
+        run.unused = set()
     if run.failures:
         run.failures = []
     if run.forget and run.saver is None:

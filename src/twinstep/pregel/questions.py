@@ -15,7 +15,7 @@ from twinstep.errors import (
     did_you_mean,
 )
 from twinstep.ids import question_id
-from twinstep.pregel.run import Position, Run
+from twinstep.pregel.run import Position, Root, Run
 from twinstep.scope import Scope
 from twinstep.types import NOTHING, Interrupt
 
@@ -70,19 +70,25 @@ def _nearest_saver(task: Asker | Scope) -> Any:
 
 def _other_question(task: Asker, position: Position, value: Any) -> Position:
     """Decide what to do when a new question comes before one that was answered is asked again."""
-    own, asked = task.position, task.asked or ()
-    unasked = [known for known in task.run.root.answers if known[:-1] == own and known not in asked]
+    own, asked, root = task.position, task.asked or (), task.run.root
+    unasked = [known for known in root.answers if known[:-1] == own and known not in asked]
     if not unasked or task.run.mismatch == "rerun":
         return position
     if task.run.mismatch == "accept":
         return unasked[0]
-    raise NonDeterminismError(
-        f"'{task.name}' now asks {value!r}, but a question that was answered before it ({unasked[0][-1]}) did not come "
-        "again. Ask the same questions in the same order at every resume: give the question a key=, or put what it "
-        "depends on into a task.",
-        name=task.name,
-        recorded=unasked[0][-1],
-        actual=value,
+    raise not_asked(root, task.name, unasked[0], value)
+
+
+def not_asked(root: Root, name: str, position: Position, instead: Any = NOTHING) -> NonDeterminismError:
+    """Return the error of a task that does not ask a question again that was answered, but perhaps another one."""
+    recorded = root.asked.get(position) or str(position[-1])
+    now = "and has ended" if instead is NOTHING else f"but {instead!r}"
+    return NonDeterminismError(
+        f"'{name}' has not asked a question again that was answered ({recorded}), {now}. Ask the same questions in the "
+        "same order at every resume: give the question a key=, or put what it depends on into a task.",
+        name=name,
+        recorded=recorded,
+        actual=None if instead is NOTHING else instead,
     )
 
 

@@ -15,6 +15,7 @@ from twinstep.errors import (
     NonDeterminismError,
 )
 from twinstep.ids import new_id
+from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import QUESTIONS, record_row
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
@@ -40,8 +41,11 @@ class Opened(Enum):
     FINISHED = "finished"  # nothing: it has run to its end before
 
 
-def open_run(run: Run, input: Any, checkpoint_id: str | None) -> Program[Opened]:
+def open_run(run: Run, input: Any, checkpoint_id: str | None, seen: Loaded | None = None) -> Program[Opened]:
     """Open a run's state and store that it begins.
+
+    Args:
+        seen: the thread as it was found free.
 
     Raises:
         EmptyInputError: there is no input and nothing to continue.
@@ -51,12 +55,16 @@ def open_run(run: Run, input: Any, checkpoint_id: str | None) -> Program[Opened]
     """
     if run.saver is None:
         return (yield from _open_unsaved(run, input))
-    loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
+    if seen is not None and checkpoint_id is None:
+        loaded = seen
+    else:
+        loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
     if checkpoint_id is not None and not loaded.rows:
         raise CheckpointNotFoundError(
             f"Checkpoint '{checkpoint_id}' does not exist in {run.place}; get_state_history lists those that do."
         )
-    run.root.epoch = loaded.epoch if run.parent is None else run.root.epoch
+    if run.parent is None:
+        run.root.epoch = (seen or loaded).epoch
     run.head = loaded.head.checkpoint if loaded.head else None
     last = read_state(run, loaded)
     if run.parent is not None:
@@ -85,7 +93,7 @@ def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened
         )
     if loaded is not None and loaded.head is not None:
         _adopt(run, loaded)  # what a command has written stays, also when the run it was for is given up
-        run.records, run.root.answers = {}, {}
+        run.records, run.unused, run.root.answers = {}, set(), {}
     run.state.drop_pending()
     if isinstance(input, Command):
         match_answers(input.resume, ())
@@ -114,7 +122,7 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     writes = _command_writes(run, command) if command is not None else []
     if not run.state.updated:
         return (yield from _after_end(run, writes)) if writes else Opened.FINISHED
-    _note(run, answers, writes)
+    _note(run, questions, answers, writes)
     yield from claim_thread(run, "running")
     return Opened.RESUMED
 
@@ -132,20 +140,29 @@ def _fork(run: Run, loaded: Loaded, command: Command[Any] | None) -> Program[Ope
     """Start another run from an older checkpoint; its tasks run again, its questions may be answered anew."""
     assert run.saver is not None
     records = [decode_record(run.saver.serde, run.place, row) for row in loaded.records]
-    answers = match_answers(command.resume, pending_questions(records, {})) if command is not None else {}
+    questions = pending_questions(records, {})
+    answers = match_answers(command.resume, questions) if command is not None else {}
     run.step += 1
     yield from commit_state(run, "fork", status="running", claim=True)
     if command is not None:
-        _note(run, answers, _command_writes(run, command))
+        _note(run, questions, answers, _command_writes(run, command))
         yield from keep_unsaved(run)
     return Opened.RESUMED
 
 
-def _note(run: Run, answers: dict[str, tuple[Position, Any]], writes: list[Write]) -> None:
+def _note(
+    run: Run,
+    questions: list[tuple[Interrupt, Position]],
+    answers: dict[str, tuple[Position, Any]],
+    writes: list[Write],
+) -> None:
     """Take over what a command says, and prepare its record."""
+    texts = {question.id: sketch((question.value,), {}) for question, _ in questions}
     for id, (position, value) in answers.items():
         run.root.answers[position] = value
-        run.unsaved.append(record_row(run, ANSWER + id, Record("answer", id, b"", (position, value))))
+        run.root.asked[position] = texts[id]
+        record = Record("answer", id, b"", (position, value), shown=texts[id])
+        run.unsaved.append(record_row(run, ANSWER + id, record))
     if writes:
         earlier = run.recall(COMMAND)
         run.state.add(writes)
@@ -156,16 +173,16 @@ def _note(run: Run, answers: dict[str, tuple[Position, Any]], writes: list[Write
 def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
     """Take over what is on record of the superstep that was not finished; return what is not a task's outcome."""
     run.records = {row.id: row for row in loaded.records}
+    run.unused, run.doubtful = {id for id in run.records if not id.startswith(CONTROL)}, []
     control: dict[str, Record] = {}
-    for id in run.records:
-        if not id.startswith(CONTROL):
-            continue
+    for id in run.records.keys() - run.unused:
         record = run.recall(id)
         assert record is not None
         control[id] = record
         if record.kind == "answer":
             position, value = record.value
             run.root.answers[position] = value
+            run.root.asked[position] = record.shown
         elif record.kind == "command":
             run.state.add([tuple(write) for write in record.value])
     return control
@@ -186,20 +203,21 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
     """Start a nested run, or go on with it when the run it belongs to is resumed."""
     assert run.saver is not None
     digest = run.saver.serde.digest(input).hex()
-    run.info = encode_info(run.saver.serde, run.place, {"digest": digest})
+    shown = sketch((input,), {})
+    run.info = encode_info(run.saver.serde, run.place, {"digest": digest, "input": shown})
     head = loaded.head
     if head is None or head.run != run.id:
         return (yield from _begin(run, input))
-    recorded = decode_info(run.saver.serde, run.place, head.info)["digest"]
-    if recorded != digest and run.mismatch == "error":
+    info = decode_info(run.saver.serde, run.place, head.info)
+    if info["digest"] != digest and run.mismatch == "error":
+        before = info.get("input", f"another input (digest {info['digest']})")
         raise NonDeterminismError(
-            f"'{run.spec.name}' was first called with another input than it is called with now that its caller is "
-            f"resumed: {input!r}. On resume the code must make the same calls; move what changes into a task.",
+            f"'{run.spec.name}' was called with {before} first, and with {shown} when its caller was resumed. {ADVICE}",
             name=run.spec.name,
-            recorded=recorded,
+            recorded=before,
             actual=input,
         )
-    if recorded != digest and run.mismatch == "rerun":
+    if info["digest"] != digest and run.mismatch == "rerun":
         return (yield from _begin(run, input))
     _adopt(run, loaded)
     failure = run.recall(FAILURE) if FAILURE in run.records else None

@@ -39,7 +39,7 @@ class Root:
         id: the run's id; a resumed run keeps it.
         broken: the first write that failed; nothing is started or written after it.
         epoch: the thread's epoch as of our claim.
-        answers: those given in the open superstep, by the position of the question.
+        answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
         positions: where the questions of this process were asked, by id.
         loop: the event loop of the asynchronous driver, for code that is reached through threads.
         told: ids of messages that the `messages` stream has shown.
@@ -47,13 +47,27 @@ class Root:
         slots: limits how many tasks work at once; made by the first driver that needs it.
     """
 
-    __slots__ = ("answers", "broken", "epoch", "gate", "id", "limit", "loop", "positions", "slots", "thread_id", "told")
+    __slots__ = (
+        "answers",
+        "asked",
+        "broken",
+        "epoch",
+        "gate",
+        "id",
+        "limit",
+        "loop",
+        "positions",
+        "slots",
+        "thread_id",
+        "told",
+    )
 
     def __init__(self, id: str, thread_id: str | None, limit: int | None) -> None:
         self.id, self.thread_id = id, thread_id
         self.epoch = 0
         self.broken: BaseException | None = None
         self.answers: dict[Position, Any] = {}
+        self.asked: dict[Position, str] = {}
         self.positions: dict[str, Position] = {}
         self.loop: Any = None
         self.limit = limit
@@ -114,6 +128,8 @@ class Run:
         info: facts about the run that are kept beside the head.
         lineage: how that checkpoint is read back.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
+        unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
+        doubtful: ids of the outcomes that were put on record while there were unused ones.
         unsaved: records that are written with the next commit.
         failures: those on record, of this run and of the runs nested in it.
         lost: errors of tasks that nobody has seen, because the task that had started them failed.
@@ -169,6 +185,8 @@ class Run:
     info: bytes | None = None
     lineage: Lineage = field(default_factory=Lineage)
     records: dict[str, RecordRow | Record] = field(default_factory=dict)
+    unused: set[str] = field(default_factory=set)
+    doubtful: list[str] = field(default_factory=list)
     unsaved: list[RecordRow] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     lost: list[BaseException] = field(default_factory=list)
@@ -191,7 +209,7 @@ class Run:
         root.id, root.broken, root.answers = self.token, None, {}
         self.step, self.checkpoint_id, self.before, self.last = -2, None, None, None
         self.parent_checkpoint, self.lineage = None, Lineage()
-        self.records, self.unsaved, self.forget = {}, [], []
+        self.records, self.unused, self.unsaved, self.forget = {}, set(), [], []
 
     @property
     def serde(self) -> Serializer:

@@ -179,7 +179,7 @@ def _asked(records: dict[str, Record], id: str, path: tuple[Any, ...]) -> list[I
     for key, record in records.items():
         if key.startswith(QUESTIONS):
             for question, position in record.value:
-                if key == QUESTIONS + id or position[2 : 2 + len(own)] == own:
+                if key == QUESTIONS + id or position[: len(own)] == own:
                     found[question.id] = question
     return list(found.values())
 

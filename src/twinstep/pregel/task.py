@@ -83,9 +83,11 @@ class Task:
     @property
     def position(self) -> Path:
         """The path without what tells one run of the same step from another: ids, and the number of a root's step."""
-        run, (_, ns, step, *rest) = self.run, self.path
-        names = tuple(level.partition(NS_END)[0] for level in ns.split(NS_SEP)) if ns else ()
-        return (names, step if run.ns else None, *rest)
+        parent, (_, ns, step, *rest) = self.run.parent, self.path
+        if not isinstance(parent, Task):
+            return tuple(rest)
+        call = ns.rpartition(NS_SEP)[2]
+        return (*parent.position, "nested", call if call.isdigit() else "0", step, *rest)
 
     def begin(self) -> None:
         """Start an attempt: everything is counted anew, so that the same calls find the same records."""

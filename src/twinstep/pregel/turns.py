@@ -29,30 +29,33 @@ def open_in_turn(run: Run, input: Any, checkpoint_id: str | None) -> Program[Ope
     saver = run.saver
     assert saver is not None
     while True:
-        yield from _wait(run, saver, input)
+        seen = yield from _wait(run, saver, input)
         try:
-            return (yield from open_run(run, input, checkpoint_id))
+            return (yield from open_run(run, input, checkpoint_id, seen))
         except ThreadConflictError as conflict:  # another one was faster, and nothing has been run yet
             saver.leave(run.place.thread_id, run.token)
             _refuse_blind(input, conflict)
             run.reset()
 
 
-def _wait(run: Run, saver: Journal, input: Any) -> Program[None]:
-    """Enter the thread when no run works on it, or when that of another process has been silent for too long."""
+def _wait(run: Run, saver: Journal, input: Any) -> Program[Loaded]:
+    """Enter the thread when no run works on it, or when that of another process has been silent for too long.
+
+    Returns what was seen then; whoever changes the thread after that look keeps this run from claiming it.
+    """
     silent, pause, before = 0.0, SHORTEST, None
     while True:
         loaded = yield from load(saver, run.place.thread_id, run.ns)
         conflict = _entered(run, saver, loaded)
         if conflict is None:
-            return
+            return loaded
         _refuse_blind(input, conflict)
         now = (loaded.epoch, loaded.head, len(loaded.records))
         silent = silent + pause if now == before else 0.0
         before = now
         if silent >= run.conflict_timeout:
             saver.enter(run.place.thread_id, run.token)  # refuses, if that run is one of this process
-            return
+            return loaded
         pause = min(2 * pause, LONGEST)
         yield Sleep(pause)
 

@@ -1,0 +1,97 @@
+"""What a resumed run asks for, compared with what is on record: shown arguments, and calls that are not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from itertools import islice
+from typing import Any
+
+from twinstep.errors import NonDeterminismError, ProgramChangedError
+from twinstep.pregel.questions import not_asked
+from twinstep.pregel.task import Task
+
+LENGTH = 120
+"""Most characters of arguments that a record shows."""
+ITEMS, LEVELS, TEXT = 4, 2, 60
+"""How much of a value a record shows: items of a container, containers within containers, characters of a text."""
+ADVICE = (
+    "On resume the code must make the same calls: move what changes (time, random numbers, reads) into a task, or name "
+    "its calls with task(key=...)."
+)
+
+
+def sketch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Return arguments as text for humans, cut to `LENGTH` characters."""
+    parts = [_short(value) for value in args]
+    if kwargs:
+        parts += [f"{name}={_short(value)}" for name, value in kwargs.items()]
+    text = ", ".join(parts)
+    return text if len(text) <= LENGTH else text[: LENGTH - 3] + "..."
+
+
+def _short(value: Any, level: int = LEVELS) -> str:
+    """Return a value as text, in a time that does not depend on its size."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        half = TEXT // 2
+        return repr(value) if len(value) <= TEXT else f"{value[:half]!r}...{value[-half:]!r}"
+    if kind in _BRACKETS:
+        left, right = _BRACKETS[kind]
+        some = list(islice(value.items() if kind is dict else value, ITEMS)) if level else []
+        items = [f"{k!r:.{TEXT}}: {_short(v, level - 1)}" for k, v in some] if kind is dict else []
+        items = items or [_short(item, level - 1) for item in some]
+        return f"{left}{', '.join(items)}{', ...' * (len(value) > len(some))}{right}"
+    plain = value is None or isinstance(value, int | float | Enum) or not hasattr(value, "__dict__")
+    try:
+        return repr(value) if plain and not hasattr(value, "__len__") else f"{kind.__name__}(...)"
+    except Exception:  # an integer of more digits than Python writes out, or an object that cannot show itself
+        return f"{kind.__name__}(...)"
+
+
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    dict: ("{", "}"),
+    set: ("{", "}"),
+    frozenset: ("{", "}"),
+}
+
+
+def check_made(task: Task) -> None:
+    """Check that code that has ended has made all calls again, and asked all questions, that are on record of it.
+
+    Raises:
+        NonDeterminismError: it has not.
+        ProgramChangedError: it has not called a task on record at all.
+    """
+    run = task.run
+    if run.mismatch != "error":
+        return
+    if run.unused:
+        _check_calls(task)
+    answers = run.root.answers
+    if answers and run.saver is not None:
+        own, asked = task.position, task.asked or ()
+        for position in answers:
+            if position[:-1] == own and position not in asked:
+                raise not_asked(run.root, task.name, position)
+
+
+def _check_calls(task: Task) -> None:
+    run, caller = task.run, task.id[:8]
+    left = [record for id in run.unused if (record := run.recall(id)) is not None and record.caller == caller]
+    if not left:
+        return
+    names = tuple(sorted({record.name for record in left}))
+    calls = ", ".join(f"{record.name}({record.shown})" for record in left)
+    for id in [id for id in run.doubtful if (record := run.recall(id)) is not None and record.caller == caller]:
+        del run.records[id]  # what this code has called instead must not be expected of the code that is right
+        run.forget.append(id)
+    message = (
+        f"'{task.name}' has not made all the calls again that are on record; missing: {calls}. {ADVICE} "
+        "A task that has got another name is found with renamed={'old': 'new'}."
+    )
+    if any(key in names or key == name for key in task.calls or () for name in names):
+        raise NonDeterminismError(message, name=names[0], recorded=calls)
+    raise ProgramChangedError(message, missing=names)
