@@ -18,7 +18,7 @@ from twinstep.constants import END, ROOT, START, TAG_HIDDEN, TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
 from twinstep.graph.nodes import NodeDef
 from twinstep.graph.routes import Router, trigger_of
-from twinstep.graph.schema import AnyChannel, Schema, own, writes_of
+from twinstep.graph.schema import AnyChannel, Schema, writes_of
 from twinstep.graph.state import StateGraph
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
@@ -210,5 +210,5 @@ def _input(builder: Builder, keys: Mapping[str, AnyChannel]) -> Callable[[Any], 
 
 def _picker(keys: Sequence[str]) -> Callable[[View], Any]:
     if ROOT in keys:
-        return lambda view: own(view.get(ROOT))
-    return lambda view: {key: own(view[key]) for key in keys if key in view}
+        return lambda view: view.value(ROOT)
+    return lambda view: view.pick(keys)

@@ -44,9 +44,12 @@ class Router:
         Raises (when called):
             InvalidUpdateError: a key or a destination does not exist, or the result is no update.
         """
-        keys = self.keys
+        keys, plain = self.keys, not self.checks and ROOT not in self.keys
+        known = keys.keys()
 
         def writes(result: Any) -> list[Write]:
+            if plain and type(result) is dict and result.keys() <= known:
+                return list(result.items())
             if type(result) is dict and ROOT not in keys:
                 found = list(result.items())
             else:

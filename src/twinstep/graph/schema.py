@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, ge
 
 from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
-from twinstep.constants import ROOT, START
+from twinstep.constants import ROOT
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.managed import ManagedValue
 from twinstep.pregel.spec import View
@@ -59,13 +59,11 @@ class Schema:
     def reader(self, all_keys: frozenset[str]) -> Callable[[View], Any]:
         """Return the function that makes an instance from a state with `all_keys`."""
         if self.is_root:
-            return lambda view: own(view.get(ROOT))
+            return lambda view: view.value(ROOT)
         keys, build = (*self.keys, *self.managed), self.build
-        if build is _same and all_keys <= frozenset(keys):
-            return _whole
         if build is _same:
-            return lambda view: {key: own(view[key]) for key in keys if key in view}
-        return lambda view: build({key: own(view[key]) for key in keys if key in view})
+            return View.whole if all_keys <= frozenset(keys) else lambda view: view.pick(keys)
+        return lambda view: build(view.pick(keys))
 
     def checks(self) -> dict[str, Callable[[Any], Any]]:
         """Return, for the keys of a pydantic model without reducer, what validates a value written to them."""
@@ -85,22 +83,6 @@ class Schema:
 
 
 def _same(values: dict[str, Any]) -> Any:
-    return values
-
-
-def own(value: Any) -> Any:
-    """Return a container as the receiver's own, so that what it does to it in place stays there."""
-    return value.copy() if type(value) in _CONTAINERS else value
-
-
-_CONTAINERS = frozenset((list, dict, set))
-
-
-def _whole(view: View) -> dict[str, Any]:
-    values = dict(view)
-    values.pop(START, None)
-    for key in [key for key, value in values.items() if type(value) in _CONTAINERS]:
-        values[key] = values[key].copy()
     return values
 
 

@@ -245,7 +245,10 @@ class Run:
         if not node.managed:
             return view
         remaining = self.stop_step - self.step + 1
-        return {**view, **{key: value.read(remaining) for key, value in node.managed}}
+        view = view.copy()
+        for key, value in node.managed:
+            view[key] = value.read(remaining)
+        return view
 
     def previous(self) -> Any:
         """Return what an entrypoint saved in its last run on the thread."""

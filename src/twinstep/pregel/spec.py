@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,57 @@ from twinstep.pregel.action import Action
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
-View = Mapping[str, Any]
-"""The available values of the state keys."""
+CONTAINERS = frozenset((list, dict, set))
+
+
+class View(dict[str, Any]):
+    """The available values of the state keys, and the input while it is there.
+
+    Attributes:
+        containers: the keys whose values are lists, dicts or sets. Who reads gets copies of these as its own, so that
+            what it does to them in place stays there.
+    """
+
+    containers: frozenset[str] = frozenset()
+
+    def put(self, key: str, value: Any) -> None:
+        """Show a value."""
+        self[key] = value
+        if (type(value) in CONTAINERS) is not (key in self.containers):
+            self.containers ^= {key}
+
+    def drop(self, key: str) -> None:
+        """Show a value no longer."""
+        self.pop(key, None)
+        if key in self.containers:
+            self.containers -= {key}
+
+    def copy(self) -> View:
+        """Return an independent view of the same values."""
+        new = View(self)
+        new.containers = self.containers
+        return new
+
+    def whole(self) -> dict[str, Any]:
+        """Return the values of all state keys."""
+        values = dict(self)
+        values.pop(START, None)
+        return self._own(values) if self.containers else values
+
+    def pick(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of some keys, as far as they are available."""
+        return self._own({key: self[key] for key in keys if key in self})
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key, or None."""
+        value: Any = self.get(key)
+        return value.copy() if key in self.containers else value
+
+    def _own(self, values: dict[str, Any]) -> dict[str, Any]:
+        for key in self.containers:
+            if key in values:
+                values[key] = values[key].copy()
+        return values
 
 
 PASS = Action(lambda input: input)

@@ -31,7 +31,7 @@ class State:
         self.channels: dict[str, BaseChannel[Any, Any]] = {
             name: template.from_checkpoint(stored.get(name, MISSING)) for name, template in spec.channels.items()
         }
-        self.view: dict[str, Any] = {}
+        self.view = View()
         self.armed: set[str] = set()
         self.dirty: set[str] = set()
         self.updated: list[str] = [name for name in updated if name in spec.triggers]
@@ -42,7 +42,7 @@ class State:
 
     def _show(self, name: str, value: Any, *, transient: bool) -> None:
         if name in self.spec.shared:
-            self.view[name] = value
+            self.view.put(name, value)
         if transient:
             self.armed.add(name)
 
@@ -51,7 +51,7 @@ class State:
         self.dirty.add(name)
         value = channel.peek()
         if value is MISSING:
-            self.view.pop(name, None)
+            self.view.drop(name)
             return
         self._show(name, value, transient=channel.transient)
         if name in self.spec.triggers:
@@ -109,7 +109,7 @@ class State:
         copies = {name: self.channels[name].copy() for name in touched if name in self.channels}
         new = copy(self)
         new.channels = {**self.channels, **copies}
-        new.view, new.armed, new.dirty = dict(self.view), set(self.armed), set(self.dirty)
+        new.view, new.armed, new.dirty = self.view.copy(), set(self.armed), set(self.dirty)
         new.updated = list(self.updated)
         return new
 
@@ -138,8 +138,8 @@ class State:
 
     def preview(self, writes: Sequence[Write]) -> View:
         """Return the view as it would be with one task's writes applied, leaving the state as it is."""
-        view = dict(self.view)
-        view.pop(START, None)
+        view = self.view.copy()
+        view.drop(START)
         touched: dict[str, list[Any]] = {}
         for name, value in writes:
             if name in self.spec.shared:
@@ -147,7 +147,7 @@ class State:
         for name, values in touched.items():
             value = self.channels[name].preview(values)
             if value is not MISSING:
-                view[name] = value
+                view.put(name, value)
         return view
 
 
