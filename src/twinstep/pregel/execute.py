@@ -230,14 +230,14 @@ def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
         result = yield from (cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
         yield from keep(task, _call_record(task, "questions", digest, with_positions(run, signal)))
-        task.emit_finished((), interrupts=signal.interrupts)
+        task.emit_finished([], interrupts=signal.interrupts)
         raise
     except Exception as error:
         annotate(task, error)
         if not is_invalid_resume(error):
             task.failed(error)
             yield from keep(task, _call_record(task, "error", digest, error))
-        task.emit_finished((), error)
+        task.emit_finished([], error)
         raise
     yield from keep(task, _call_record(task, "result", digest, result))
     task.emit_outcome(result)
@@ -421,7 +421,7 @@ def _handle(task: NodeTask, error: Exception) -> Program[None]:
     if handler is None:
         task.error = error
         return
-    task.emit_finished((), error)
+    task.emit_finished([], error)
     task.failure = NodeError(task.name, error)
     task.action, task.retry, task.timeout, task.attempt = handler.action, handler.retry, handler.timeout, 0
     task.name = handler.name

@@ -227,7 +227,9 @@ class Task:
         emit = self.run.emitter(TaskStarted)
         if emit is not None:
             run = self.run
-            emit(TaskStarted(run.ns_path, run.step, self.id, self.name, self.shown_input, self.triggers, self.metadata))
+            emit(
+                TaskStarted(run.ns_path, run.step, self.path, self.name, self.shown_input, self.triggers, self.metadata)
+            )
 
     @property
     def shown_input(self) -> Any:
@@ -236,30 +238,18 @@ class Task:
 
     def emit_finished(
         self,
-        writes: Sequence[Write],
+        writes: list[Write],
         error: BaseException | None = None,
         interrupts: tuple[Interrupt, ...] = (),
         *,
         plain: bool = True,
-        hidden: bool = False,
     ) -> None:
         """Tell how the task ended."""
         emit = self.run.emitter(TaskFinished)
         if emit is not None:
             run = self.run
             emit(
-                TaskFinished(
-                    run.ns_path,
-                    run.step,
-                    self.id,
-                    self.name,
-                    list(writes),
-                    plain,
-                    error,
-                    interrupts,
-                    self.cached,
-                    hidden,
-                )
+                TaskFinished(run.ns_path, run.step, self.path, self.name, writes, plain, error, interrupts, self.cached)
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from twinstep.ids import path_id
 from twinstep.types import Interrupt
 
 Namespace = tuple[str, ...]
@@ -25,29 +26,37 @@ class BaseEvent:
 
 
 @dataclass(slots=True)
-class TaskStarted(BaseEvent):
+class TaskEvent(BaseEvent):
+    """What the events of a node or task have: its place in the run, and its name."""
+
+    path: tuple[Any, ...]
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return path_id(self.path)
+
+
+@dataclass(slots=True)
+class TaskStarted(TaskEvent):
     """A node or task begins its first attempt."""
 
-    id: str
-    name: str
     input: Any
     triggers: tuple[str, ...]
     metadata: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
-class TaskFinished(BaseEvent):
+class TaskFinished(TaskEvent):
     """A node or task has ended; its outcome is on record when the run has a checkpointer."""
 
-    id: str
-    name: str
     writes: list[Write]
     plain: bool
     """Whether the one write is a return value (task, entrypoint) and not an update of state keys."""
     error: BaseException | None = None
     interrupts: tuple[Interrupt, ...] = ()
     cached: bool = False
-    hidden: bool = False
 
 
 @dataclass(slots=True)

@@ -61,7 +61,7 @@ def _updates(event: Event, keys: Keys) -> Any:
     if isinstance(event, Interrupted):
         return {INTERRUPT: event.interrupts}
     assert isinstance(event, TaskFinished)
-    if event.hidden or event.error is not None or event.interrupts:
+    if event.error is not None or event.interrupts:
         return NO_CHUNK
     chunk = {event.name: event.writes[0][1] if event.plain else as_update(event.writes, keys)}
     if event.cached:
