@@ -26,13 +26,11 @@ class _Guarded(BaseChannel[Value, Update]):
     def _kind(self) -> tuple[Any, ...]:
         return (self.typ, self.guard)
 
-    def _take(self, values: Sequence[Update]) -> None:
-        if self.guard and len(values) > 1:
-            raise InvalidUpdateError(
-                f"At key '{self.key}': {len(values)} values were written in one superstep, "
-                f"{type(self).__name__}(guard=True) can take one. Use guard=False to keep the last."
-            )
-        self.value = values[-1]
+    def _refuse(self, values: Sequence[Update]) -> InvalidUpdateError:
+        return InvalidUpdateError(
+            f"At key '{self.key}': {len(values)} values were written in one superstep, "
+            f"{type(self).__name__}(guard=True) can take one. Use guard=False to keep the last."
+        )
 
 
 class EphemeralValue(_Guarded[Value, Update]):
@@ -43,7 +41,9 @@ class EphemeralValue(_Guarded[Value, Update]):
 
     def update(self, values: Sequence[Update]) -> bool:
         if values:
-            self._take(values)
+            if len(values) > 1 and self.guard:
+                raise self._refuse(values)
+            self.value = values[-1]
             return True
         had = self.value is not MISSING
         self.value = MISSING
@@ -59,7 +59,9 @@ class UntrackedValue(_Guarded[Value, Update]):
     def update(self, values: Sequence[Update]) -> bool:
         if not values:
             return False
-        self._take(values)
+        if len(values) > 1 and self.guard:
+            raise self._refuse(values)
+        self.value = values[-1]
         return True
 
     def checkpoint(self) -> Any:

@@ -84,15 +84,16 @@ def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
         while run.state.updated:
             run.step += 1
             tasks = plan(run)
-            check_limits(run, tasks)
-            if pause and _stops(tasks, run.interrupt_before):
+            if run.step > run.stop_step or run.control is not None:
+                check_limits(run, tasks)
+            if run.interrupt_before and pause and _stops(tasks, run.interrupt_before):
                 run.step -= 1
                 return (yield from _break(run))
             pause = True
             stopped = yield from superstep(run, tasks)
             if stopped is not None:
                 return stopped
-            if run.state.updated and _stops(tasks, run.interrupt_after):
+            if run.interrupt_after and run.state.updated and _stops(tasks, run.interrupt_after):
                 return (yield from _break(run))
         yield from commit_end(run, "done")
         return Outcome(None)
@@ -192,8 +193,6 @@ def raise_failures(run: Run, tasks: Sequence[NodeTask]) -> None:
 
 
 def _stops(tasks: Sequence[NodeTask], names: Sequence[str]) -> bool:
-    if not names:
-        return False
     every = "*" in names
     return any((every and not task.node.hidden) or task.name in names for task in tasks)
 

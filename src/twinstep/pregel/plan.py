@@ -25,7 +25,7 @@ def plan(run: Run) -> list[NodeTask]:
     """Make the tasks of the next superstep: triggered nodes by name, then `Send` packets in the order of sending."""
     state, nodes = run.state, run.spec.nodes
     due = due_nodes(run.spec, state.updated)
-    tasks = [pull(run, nodes[name], tuple(due[name])) for name in (sorted(due) if len(due) > 1 else due)]
+    tasks = [pull(run, nodes[name], tuple(due[name])) for name in sorted(due)]
     if TASKS in state.updated:
         for index, packet in enumerate(state.channels[TASKS].get()):
             node = nodes.get(packet.node)

@@ -230,7 +230,7 @@ class Run:
         """Keep the values for the result, when one of its keys was written."""
         keys = self.spec.output_keys
         if any(name == keys if isinstance(keys, str) else name in keys for task in writes for name, _ in task):
-            self.latest = dict(self.state.view)
+            self.latest = self.state.view.copy()
 
     def recall(self, id: str) -> Record | None:
         """Return what is on record for a task."""

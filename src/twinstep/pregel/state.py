@@ -38,12 +38,12 @@ class State:
         for name, channel in self.channels.items():
             value = channel.peek()
             if value is not MISSING:
-                self._show(name, value, transient=channel.transient)
+                self._show(name, channel, value)
 
-    def _show(self, name: str, value: Any, *, transient: bool) -> None:
+    def _show(self, name: str, channel: BaseChannel[Any, Any], value: Any) -> None:
         if name in self.spec.shared:
             self.view.put(name, value)
-        if transient:
+        if channel.transient:
             self.armed.add(name)
 
     def _note(self, name: str, channel: BaseChannel[Any, Any]) -> None:
@@ -53,7 +53,7 @@ class State:
         if value is MISSING:
             self.view.drop(name)
             return
-        self._show(name, value, transient=channel.transient)
+        self._show(name, channel, value)
         if name in self.spec.triggers:
             self.updated.append(name)
 
