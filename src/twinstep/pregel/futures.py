@@ -109,8 +109,9 @@ def call(
     retry: tuple[RetryPolicy, ...] = (),
     cache: CachePolicy | None = None,
     timeout: TimeoutPolicy | None = None,
+    hidden: bool = False,
 ) -> TaskFuture[Any]:
-    """Start a task called by the running code and return its handle.
+    """Start a task called by the running code and return its handle; streams leave a hidden one out.
 
     Raises:
         OutsideRunError: no run is under way here.
@@ -121,7 +122,7 @@ def call(
     caller.alive()
     place = f"key {key}" if key is not None else caller.occurrence(name)
     task = CallTask(caller.run, name, (*caller.path, name, place), action, args, kwargs, retry, cache, timeout)
-    task.caller = caller
+    task.caller, task.hidden = caller, hidden
     if retry and task.run.saver is None:
         task.run.memory = True  # what the task starts is not repeated when it is tried again
     loop = running_loop()

@@ -258,9 +258,19 @@ class CallTask(Task):
 
     Attributes:
         caller: the task whose code made it.
+        hidden: whether streams leave it out.
     """
 
     caller: Task
+    hidden: bool = False
+
+    def emit_started(self) -> None:
+        if not self.hidden:
+            super().emit_started()
+
+    def emit_finished(self, *args: Any, **kwargs: Any) -> None:
+        if not self.hidden:
+            super().emit_finished(*args, **kwargs)
 
     def failed(self, error: BaseException) -> None:
         """Note that the call has failed, and that this is on record."""

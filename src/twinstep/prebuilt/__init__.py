@@ -1,0 +1,17 @@
+"""Agents and the parts they are made of."""
+
+from twinstep.prebuilt.injection import InjectedState, InjectedStore, InjectedToolArg, InjectedToolCallId, ToolRuntime
+from twinstep.prebuilt.tool_node import ToolNode, tools_condition
+from twinstep.prebuilt.tools import Tool, tool
+
+__all__ = [
+    "InjectedState",
+    "InjectedStore",
+    "InjectedToolArg",
+    "InjectedToolCallId",
+    "Tool",
+    "ToolNode",
+    "ToolRuntime",
+    "tool",
+    "tools_condition",
+]

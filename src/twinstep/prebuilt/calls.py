@@ -1,0 +1,123 @@
+"""One tool call, from the model's arguments to the message that answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.messages import ToolMessage
+from twinstep.prebuilt.injection import ToolRuntime
+from twinstep.prebuilt.outcome import content_of, is_message
+from twinstep.prebuilt.tools import AnyTool, ToolInvocationError
+from twinstep.scope import current_scope
+from twinstep.types import Command
+
+
+class UnknownToolError(InvalidUpdateError):
+    """A model called a tool that does not exist; it is always told so."""
+
+
+def called(tool: AnyTool | None, call: Mapping[str, Any], runtime: ToolRuntime[Any, Any]) -> Any:
+    """Check and inject the arguments of a call, and call the tool.
+
+    Raises:
+        UnknownToolError: there is no such tool.
+        ToolInvocationError: the arguments do not fit.
+    """
+    if tool is None:
+        names = [each.name for each in runtime.tools]
+        raise UnknownToolError(
+            f"Error: {call['name']} is not a valid tool, try one of [{', '.join(names)}]."
+            + did_you_mean(call["name"], names)
+        )
+    return tool.call({**parsed(tool, call["args"]), **tool.inject(runtime)}, call)
+
+
+def parsed(tool: AnyTool, args: Any) -> dict[str, Any]:
+    """Return the arguments of a call, checked.
+
+    Raises:
+        ToolInvocationError: they do not fit.
+    """
+    try:
+        return tool.parse(args)
+    except ValueError as error:  # pydantic's validation errors are value errors
+        raise ToolInvocationError(tool.name, error, args) from error
+
+
+def answer(tool: AnyTool, call: Mapping[str, Any], result: Any, make: Any) -> Any:
+    """Return the message that a tool's result is, or stands for.
+
+    Raises:
+        InvalidUpdateError: the tool promised a pair of content and artifact, and returned something else.
+    """
+    if is_message(result):
+        return result if isinstance(result, make) else _converted(result, make)
+    artifact = None
+    if tool.response_format == "content_and_artifact":
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise InvalidUpdateError(
+                f"Tool '{tool.name}' has response_format='content_and_artifact', so it returns a pair of these; it "
+                f"returned {type(result).__name__}."
+            )
+        result, artifact = result
+    return make(content_of(result), name=tool.name, tool_call_id=call["id"], artifact=artifact)
+
+
+def _converted(message: Any, make: Any) -> Any:
+    """Return another library's message as one of the conversation's."""
+    names = ("content", "tool_call_id", "id", "name", "artifact", "status")
+    return make(**{name: getattr(message, name) for name in names})
+
+
+def tool_runtime(state: Any, call_id: str | None, tools: Any = ()) -> ToolRuntime[Any, Any]:
+    """Return what the running code's run offers to a tool; outside of a run, the state only."""
+    scope = current_scope()
+    if scope is None:
+        return ToolRuntime(state=state, tool_call_id=call_id, tools=list(tools))
+    runtime = scope.runtime()
+    return ToolRuntime(
+        state=state,
+        context=runtime.context,
+        config=scope.config(),
+        stream_writer=runtime.stream_writer,
+        tool_call_id=call_id,
+        store=runtime.store,
+        tools=list(tools),
+        execution_info=runtime.execution_info,
+        server_info=runtime.server_info,
+    )
+
+
+def call_tool(tool: AnyTool, input: Any, config: Any = None) -> Any:
+    """Do what `Tool.invoke` does."""
+    call, found = _read(tool, input, config)
+    result = called(tool, call, found)
+    return _result(tool, call, asyncio.run(result) if inspect.iscoroutine(result) else result)
+
+
+async def acall_tool(tool: AnyTool, input: Any, config: Any = None) -> Any:
+    """Do what `Tool.ainvoke` does."""
+    call, found = _read(tool, input, config)
+    result = called(tool, call, found) if tool.is_async else asyncio.to_thread(called, tool, call, found)
+    return _result(tool, call, await result)
+
+
+def _read(tool: AnyTool, input: Any, config: Any) -> tuple[Mapping[str, Any], ToolRuntime[Any, Any]]:
+    is_call = isinstance(input, Mapping) and input.get("type") == "tool_call"
+    call = input if is_call else {"name": tool.name, "args": input, "id": None}
+    runtime = tool_runtime(None, call["id"])
+    return call, runtime if config is None else replace(runtime, config=config)
+
+
+def _result(tool: AnyTool, call: Mapping[str, Any], result: Any) -> Any:
+    """Return the answer to a call; of plain arguments, what the tool returned (its content, of a pair)."""
+    if isinstance(result, Command):
+        return result
+    if call["id"] is None:
+        return result[0] if tool.response_format == "content_and_artifact" else result
+    return answer(tool, call, result, ToolMessage)
