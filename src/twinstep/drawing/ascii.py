@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from unicodedata import combining, east_asian_width
 
-from twinstep.drawing.graph import Cluster, Edge, Graph, Node, caption, clusters_of, is_terminal
+from twinstep.drawing.graph import Cluster, Edge, Graph, caption, clusters_of, is_terminal
 from twinstep.drawing.layout import Layout, Link, Route, Style, arrange
 
 LOOP = 3  # columns beside a box for an edge from a node to itself
@@ -63,8 +64,8 @@ def _channel(jumps: Sequence[Jump], arrives: bool) -> int:
 def _tracks(jumps: Sequence[Jump]) -> list[list[Jump]]:
     """Return the rows of a channel, each with the jumps drawn in it: none of them touch.
 
-    Of edges that move the same way, the foremost turns first, so that they do not cross. Where one edge leaves downwards
-    in the column where another arrives from above, the other is drawn further up.
+    Of edges that move the same way, the foremost turns first, so that they do not cross. Where one edge leaves
+    downwards in the column where another arrives from above, the other is drawn further up.
     """
     wanted = {jump for jump in jumps if jump[0] != jump[1]}
     waiting = sorted(wanted, key=lambda jump: jump if jump[1] > jump[0] else (-jump[0], 0))
@@ -85,7 +86,7 @@ def _draw_edges(canvas: _Canvas, layout: Layout, edges: Sequence[Edge]) -> None:
     channels: dict[int, list[Jump]] = {}
     pairs = [(route, edge) for route, edge in zip(layout.routes, edges, strict=True) if route is not None]
     for route, _ in pairs:
-        for above, below in zip(route.legs, route.legs[1:], strict=False):
+        for above, below in pairwise(route.legs):
             channels.setdefault(above.bottom, []).append((above.x, below.x))
     rows = {
         (bottom, jump): bottom + 1 + n
@@ -95,7 +96,7 @@ def _draw_edges(canvas: _Canvas, layout: Layout, edges: Sequence[Edge]) -> None:
     }
     for route, edge in pairs:
         look = DOTTED if edge.conditional else SOLID
-        for above, below in zip(route.legs, route.legs[1:], strict=False):
+        for above, below in pairwise(route.legs):
             row = rows.get((above.bottom, (above.x, below.x)), below.top)
             canvas.vertical(above.x, above.top, row, look)
             canvas.vertical(below.x, row, below.bottom, look)

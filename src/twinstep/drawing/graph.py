@@ -70,7 +70,10 @@ class Graph:
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return nodes and edges as data that can be written as JSON."""
-        return {"nodes": [_node_json(node) for node in self.nodes.values()], "edges": [_edge_json(e) for e in self.edges]}
+        return {
+            "nodes": [_node_json(node) for node in self.nodes.values()],
+            "edges": [_edge_json(e) for e in self.edges],
+        }
 
     def draw_mermaid(
         self,
@@ -143,7 +146,11 @@ class Graph:
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Show the picture in a notebook, in the best form it can display."""
-        return {"text/plain": self.draw_ascii(), "text/vnd.mermaid": self.draw_mermaid(), "image/svg+xml": self.draw_svg()}
+        return {
+            "text/plain": self.draw_ascii(),
+            "text/vnd.mermaid": self.draw_mermaid(),
+            "image/svg+xml": self.draw_svg(),
+        }
 
 
 def _node_json(node: Node) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 SWEEPS = 12
 
@@ -93,7 +94,7 @@ def rank(names: Sequence[str], edges: Iterable[tuple[str, str]], last: Iterable[
 def connect(upper: Cell, lower: Cell, between: Sequence[Cell]) -> list[Cell]:
     """Join two cells by a chain of others, one for each layer between them; return the whole chain."""
     cells = [upper, *between, lower]
-    for n, (above, below) in enumerate(zip(cells, cells[1:], strict=False)):
+    for n, (above, below) in enumerate(pairwise(cells)):
         above.downs.append(below)
         below.ups.append(above)
         below.layer = upper.layer + n + 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from twinstep.drawing.layers import Cell, Chain, connect, open_cycles, order, rank
 
 ROUNDS = 10
+FIRM = 1000  # weight of nodes that are to stay where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ def _place(plan: _Plan, style: Style) -> None:
         down = n % 2 == 0
         for layer in plan.layers if down else reversed(plan.layers):
             _set_row(layer, [_wish(plan, cell, cell.ups if down else cell.downs) for cell in layer], style)
-    for layer in plan.layers:  # what only passes is aligned once more, so that long edges are straight
-        _set_row(layer, [cell.x if cell.name else _wish(plan, cell, cell.ups) for cell in layer], style)
+    for layer in plan.layers:  # what only passes is aligned once more around the nodes, so that long edges are straight
+        _set_row(layer, [cell.x if cell.name else _wish(plan, cell, cell.ups) for cell in layer], style, FIRM)
 
 
 def _wish(plan: _Plan, cell: Cell, others: Sequence[Cell]) -> float:
@@ -159,10 +160,11 @@ def _wish(plan: _Plan, cell: Cell, others: Sequence[Cell]) -> float:
     return sum(o.x + ports[id(o), id(cell)] - ports[id(cell), id(o)] for o in others) / len(others)
 
 
-def _set_row(layer: Sequence[Cell], wishes: Sequence[float], style: Style) -> None:
+def _set_row(layer: Sequence[Cell], wishes: Sequence[float], style: Style, firm: int = 1) -> None:
     """Place the cells of a layer in order and without overlap, at the least square distance from their wishes.
 
-    That is isotonic regression of the wishes less the least distances, by pooling adjacent violators.
+    That is isotonic regression of the wishes less the least distances, by pooling adjacent violators. The wishes of
+    nodes count `firm` times as much as those of what passes between them.
     """
     offset, offsets = 0, []
     for n, cell in enumerate(layer):
@@ -171,14 +173,15 @@ def _set_row(layer: Sequence[Cell], wishes: Sequence[float], style: Style) -> No
             between = style.gap if cell.name or before.name else style.lane
             offset += (before.width + 1) // 2 + (cell.width + 1) // 2 + between
         offsets.append(offset)
-    pools: list[tuple[float, int]] = []  # mean and number
-    for wish, shift in zip(wishes, offsets, strict=True):
-        mean, number = wish - shift, 1
+    pools: list[tuple[float, int, int]] = []  # mean, weight, number of cells
+    for cell, wish, shift in zip(layer, wishes, offsets, strict=True):
+        mean, weight, number = wish - shift, firm if cell.name else 1, 1
         while pools and pools[-1][0] > mean:
-            earlier, count = pools.pop()
-            mean, number = (mean * number + earlier * count) / (number + count), number + count
-        pools.append((mean, number))
-    means = [round(mean) for mean, number in pools for _ in range(number)]
+            earlier, heavy, count = pools.pop()
+            mean = (mean * weight + earlier * heavy) / (weight + heavy)
+            weight, number = weight + heavy, number + count
+        pools.append((mean, weight, number))
+    means = [round(mean) for mean, _, number in pools for _ in range(number)]
     for cell, mean, shift in zip(layer, means, offsets, strict=True):
         cell.x = mean + shift
 

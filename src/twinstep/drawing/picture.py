@@ -64,8 +64,10 @@ class Picture:
 
     def take(self, other: Picture, x: float, y: float) -> None:
         """Put another picture into this one, moved by x and y."""
-        for shape in (*other.boxes, *other.labels):
-            shape.x, shape.y = shape.x + x, shape.y + y
+        for box in other.boxes:
+            box.x, box.y = box.x + x, box.y + y
+        for label in other.labels:
+            label.x, label.y = label.x + x, label.y + y
         for line in other.lines:
             line.points = [(px + x, py + y) for px, py in line.points]
         self.boxes += other.boxes
@@ -103,7 +105,9 @@ def _cluster(cluster: Cluster) -> Picture:
     nested = {id: _cluster(child) for id, child in cluster.children.items()}
     ends = [(cluster.member(edge.source), cluster.member(edge.target)) for edge in cluster.edges]
     beside = {
-        a: LOOP + round(text_width(e.data or "", SMALL)) for (a, b), e in zip(ends, cluster.edges, strict=True) if a == b
+        a: LOOP + round(text_width(e.data or "", SMALL))
+        for (a, b), e in zip(ends, cluster.edges, strict=True)
+        if a == b
     }
     boxes = {id: _box(node) for id, node in cluster.nodes.items()}
     for id, picture in nested.items():

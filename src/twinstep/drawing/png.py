@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from itertools import pairwise
 from math import ceil, hypot
 from typing import Any
 
@@ -25,7 +26,7 @@ def draw(picture: Picture, scale: float) -> bytes:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
         raise ImportError(
-            "draw_png needs Pillow: pip install 'twinstep[drawing]'. draw_svg, draw_mermaid and draw_ascii work without."
+            "draw_png needs Pillow: pip install 'twinstep[drawing]'. draw_svg and draw_ascii need nothing."
         ) from error
     size = ceil(picture.width * scale), ceil(picture.height * scale)
     image = Image.new("RGB", (size[0] * SMOOTH, size[1] * SMOOTH), "white")
@@ -111,7 +112,7 @@ def _flat(points: Sequence[Point]) -> list[Point]:
 def _dashes(path: Sequence[Point]) -> Iterator[list[Point]]:
     """Cut a line into dashes."""
     on, left, dash = True, DASH, [path[0]]
-    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(path):
         length = hypot(x1 - x0, y1 - y0)
         at = 0.0
         while length - at > left:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast, get_args, get_origin, overload
 from twinstep.channels import EphemeralValue, LastValue, Topic
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT, END, PREVIOUS, START, TASKS
+from twinstep.drawing import Edge
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.func.task import Timeout
 from twinstep.pregel import Pregel
@@ -161,6 +162,9 @@ def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpe
         goto=_refuse_goto,
         update=_refuse_update,
         output_keys=(END,),
+        input_type=input_type,
+        output_type=output_type,
+        transitions=lambda: [Edge(START, action.name), Edge(action.name, END, None, True)],
         functional=True,
     )
 

@@ -20,6 +20,7 @@ from twinstep.graph.nodes import NodeDef
 from twinstep.graph.routes import Router, trigger_of
 from twinstep.graph.schema import AnyChannel, Schema, writes_of
 from twinstep.graph.state import StateGraph
+from twinstep.graph.transitions import snapshot, transitions
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
 from twinstep.stream.events import Write
@@ -47,7 +48,7 @@ def compile_spec(
     for source, spec in nodes.items():
         spec.follow = _follow(builder, source)
         spec.branches = _branches(builder, source, router)
-    all_keys = tuple(keys)
+    all_keys, declared = tuple(keys), snapshot(builder)
     return ProgramSpec(
         name=name,
         nodes=nodes,
@@ -57,6 +58,9 @@ def compile_spec(
         output=_picker(builder.schemas[builder.output_schema].keys),
         output_keys=builder.schemas[builder.output_schema].keys,
         typed=builder.schemas[builder.output_schema].build,
+        input_type=builder.input_schema,
+        output_type=builder.output_schema,
+        transitions=lambda: transitions(declared),
         stream=_picker(all_keys),
         goto=lambda goto: router.goto(goto) if goto else [],
         update=router.results("A command"),

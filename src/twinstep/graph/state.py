@@ -160,7 +160,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             retry=retry_policies(retry_policy),
             cache=cache_policy,
             error_handler=None if error_handler is None else Action(error_handler),
-            ends=_destinations(destinations, action),
+            ends=destinations_of(destinations, action),
             timeout=TimeoutPolicy.of(timeout),
         )
         return self
@@ -371,7 +371,7 @@ def _literals(fn: Any, name: str) -> list[str] | None:
     return list(get_args(annotation)) if get_origin(annotation) is Literal else None
 
 
-def _destinations(given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
+def destinations_of(given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
     """Return where a node's commands may go: as given, or as annotated by `-> Command[Literal[...]]`."""
     if given is not None:
         return dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, "")

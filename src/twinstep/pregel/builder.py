@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self, get_args
 
+from typing_extensions import TypedDict
+
 from twinstep.channels import BaseChannel, Topic
-from twinstep.constants import RESERVED, TASKS
+from twinstep.constants import END, RESERVED, START, TASKS
+from twinstep.drawing import Edge
 from twinstep.errors import EmptyInputError, GraphValidationError, InvalidUpdateError, did_you_mean
 from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
@@ -253,10 +256,33 @@ def program(parts: Parts) -> ProgramSpec:
         input_keys=_port(parts.input_channels),
         output_keys=_port(parts.output_channels),
         stream_keys=_port(stream),
+        input_type=_type_of(f"{parts.name}Input", parts.input_channels, channels),
+        output_type=_type_of(f"{parts.name}Output", parts.output_channels, channels),
+        transitions=lambda: _transitions(parts, nodes),
         fading=any(channels[name].transient for name in _several(parts.output_channels)),
         interrupt_before=parts.interrupt_before,
         interrupt_after=parts.interrupt_after,
     )
+
+
+def _type_of(name: str, ports: Ports, channels: Mapping[str, AnyChannel]) -> Any:
+    """Return the type of what goes through channels: that of one, or a mapping of several."""
+    if isinstance(ports, str):
+        return channels[ports].typ
+    types = {port: channels[port].typ for port in ports}
+    return TypedDict(name, types, total=False)  # type: ignore[operator]  # made at run time
+
+
+def _transitions(parts: Parts, nodes: Mapping[str, PregelNode]) -> Iterator[Edge]:
+    """Yield an edge to each node from those that write to a channel it subscribes to, with start and end."""
+    for name, node in nodes.items():
+        if not set(node.triggers).isdisjoint(_several(parts.input_channels)):
+            yield Edge(START, name)
+        if any(entry.channel in _several(parts.output_channels) for entry in node.writers):
+            yield Edge(name, END)
+        for other, writer in nodes.items():
+            if any(entry.channel in node.triggers for entry in writer.writers):
+                yield Edge(other, name)
 
 
 def _managed(kind: Any) -> ManagedValue | None:

@@ -11,11 +11,11 @@ from twinstep.constants import DEFAULT_THREADS, INTERRUPT
 from twinstep.errors import GraphInterrupt, InvalidConfigError
 from twinstep.pregel import drive_sync
 from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
+from twinstep.pregel.describe import Described
 from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, open_call
 from twinstep.pregel.run import Run
 from twinstep.pregel.spec import ProgramSpec
-from twinstep.pregel.threads import ThreadAccess
 from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
@@ -40,7 +40,7 @@ DEBUG: tuple[StreamMode, ...] = ("updates", "values")
 """What `debug=True` prints."""
 
 
-class Pregel(ThreadAccess[StateT, ContextT, InputT, OutputT]):
+class Pregel(Described[StateT, ContextT, InputT, OutputT]):
     """A compiled graph or entrypoint.
 
     One object may run many times at once, from threads and event loops alike; all that belongs to one run is kept

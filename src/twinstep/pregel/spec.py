@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinstep.channels import BaseChannel
 from twinstep.constants import START, TAG_HIDDEN, TASKS
@@ -12,6 +12,9 @@ from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy
+
+if TYPE_CHECKING:
+    from twinstep.drawing import Edge
 
 CONTAINERS = frozenset((list, dict, set))
 
@@ -148,6 +151,8 @@ class ProgramSpec:
         fading: whether output keys may vanish; a run then returns what they were when one was last written.
         typed: turns the result into an instance of the output schema.
         goto, update: turn the parts of a `Command` given as input into writes.
+        input_type, output_type: schemas of input and result.
+        transitions: lists the edges that may be taken, for drawings.
         functional: whether it is an entrypoint.
         triggers: the nodes that each channel starts.
         late, consumable: channels of these kinds.
@@ -168,6 +173,9 @@ class ProgramSpec:
     output_keys: str | tuple[str, ...] = ()
     stream_keys: str | tuple[str, ...] = ()
     fading: bool = False
+    input_type: Any = Any
+    output_type: Any = Any
+    transitions: Callable[[], Iterable[Edge]] = tuple
     functional: bool = False
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()
