@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from twinstep.checkpoint.format import Record
 from twinstep.checkpoint.rows import Status
@@ -33,7 +33,15 @@ from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.snapshot import checkpoint_payload
 from twinstep.pregel.task import NodeTask
 from twinstep.pregel.turns import open_in_turn
-from twinstep.stream.events import CheckpointCommitted, Interrupted, RunFinished, ValuesChanged
+from twinstep.stream.events import (
+    CheckpointCommitted,
+    Interrupted,
+    RunFinished,
+    RunStarted,
+    SuperstepFinished,
+    SuperstepStarted,
+    ValuesChanged,
+)
 from twinstep.types import Interrupt
 
 
@@ -59,6 +67,8 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
     try:
         opened = yield from (open_in_turn if waits else open_run)(run, input, checkpoint_id)
         outcome = Outcome(None)
+        if run.log.wants:
+            tell_start(run, resumed=opened is Opened.RESUMED)
         if opened is not Opened.FINISHED:
             tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
             outcome = yield from _until_stopped(run, resumed=opened is Opened.RESUMED)
@@ -88,13 +98,13 @@ def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
                 check_limits(run, tasks)
             if run.interrupt_before and pause and _stops(tasks, run.interrupt_before):
                 run.step -= 1
-                return (yield from _break(run))
+                return (yield from _break(run, "interrupt_before"))
             pause = True
             stopped = yield from superstep(run, tasks)
             if stopped is not None:
                 return stopped
             if run.interrupt_after and run.state.updated and _stops(tasks, run.interrupt_after):
-                return (yield from _break(run))
+                return (yield from _break(run, "interrupt_after"))
         yield from commit_end(run, "done")
         return Outcome(None)
     except GeneratorExit:
@@ -110,6 +120,8 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
         tasks[0].solo = True
     if run.step_timeout is not None:
         limit_step(run, tasks)
+    if run.log.wants:
+        tell_superstep(run, tasks)
     yield RunTasks(tasks)
     if [task for task in tasks if task.writes is None]:
         raise_failures(run, tasks)
@@ -124,6 +136,7 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
     if run.log.wants:
         tell_values(run)
         tell_checkpoint(run, "loop")
+        tell_superstep_end(run)
     return None
 
 
@@ -197,12 +210,12 @@ def _stops(tasks: Sequence[NodeTask], names: Sequence[str]) -> bool:
     return any((every and not task.node.hidden) or task.name in names for task in tasks)
 
 
-def _break(run: Run) -> Program[Outcome]:
+def _break(run: Run, status: Literal["interrupt_before", "interrupt_after"]) -> Program[Outcome]:
     """Stop at a static breakpoint."""
     yield from commit_stop(run, (), "interrupted")
     emit = run.emitter(Interrupted)
     if emit is not None:
-        emit(Interrupted(run.ns_path, run.step, ()))
+        emit(Interrupted(run.ns_path, run.step, (), None, status, run.checkpoint_id))
     return Outcome(None, breakpoint=True)
 
 
@@ -211,7 +224,7 @@ def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[
     for task in tasks:
         if task.solo and task.error is not None:
             task.emit_outcome()
-    tell_end(run, "failed")
+    tell_end(run, "drained" if isinstance(error, GraphDrained) else "failed", error)
     if isinstance(error, ThreadConflictError | CheckpointStorageError):
         return  # the thread belongs to another run, or cannot be written to
     if run.parent is not None and _lasting(error):
@@ -270,7 +283,7 @@ def tell_questions(run: Run, tasks: Sequence[NodeTask], questions: tuple[Interru
     emit = run.emitter(Interrupted)
     if emit is not None:
         values = None if run.spec.functional else run.show(run.view)
-        emit(Interrupted(run.ns_path, run.step, questions, values))
+        emit(Interrupted(run.ns_path, run.step, questions, values, "pending", run.checkpoint_id))
 
 
 def tell_checkpoint(run: Run, source: str) -> None:
@@ -280,8 +293,29 @@ def tell_checkpoint(run: Run, source: str) -> None:
         emit(CheckpointCommitted(run.ns_path, run.step, checkpoint_payload(run, source)))
 
 
-def tell_end(run: Run, status: Any) -> None:
+def tell_start(run: Run, *, resumed: bool) -> None:
+    """Tell that the run begins, or goes on."""
+    emit = run.emitter(RunStarted)
+    if emit is not None:
+        emit(RunStarted(run.ns_path, run.step, run.id, run.spec.name, resumed, run.checkpoint_id))
+
+
+def tell_superstep(run: Run, tasks: Sequence[NodeTask]) -> None:
+    """Tell that a superstep begins."""
+    emit = run.emitter(SuperstepStarted)
+    if emit is not None:
+        emit(SuperstepStarted(run.ns_path, run.step, tuple(task.name for task in tasks)))
+
+
+def tell_superstep_end(run: Run) -> None:
+    """Tell that a superstep is applied and stored."""
+    emit = run.emitter(SuperstepFinished)
+    if emit is not None:
+        emit(SuperstepFinished(run.ns_path, run.step))
+
+
+def tell_end(run: Run, status: Any, error: BaseException | None = None) -> None:
     """Tell that the run has ended."""
     emit = run.emitter(RunFinished)
     if emit is not None:
-        emit(RunFinished(run.ns_path, run.step, status))
+        emit(RunFinished(run.ns_path, run.step, status, error))

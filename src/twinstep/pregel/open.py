@@ -17,7 +17,7 @@ from twinstep.pregel.task import Task
 from twinstep.pregel.workers import lend_gate
 from twinstep.runtime import RunControl
 from twinstep.scope import SCOPE
-from twinstep.stream import SILENT, Listener, Printer
+from twinstep.stream import SILENT, Observer, Printer, callback_listeners
 from twinstep.stream.log import EventLog
 from twinstep.types import DURABILITIES, NOTHING, ON_CONFLICT, Durability, OnConflict, RunnableConfig, StreamMode
 
@@ -43,7 +43,7 @@ def open_call(
     graph: Compiled[Any, Any, Any, Any],
     config: RunnableConfig | None,
     options: Options = DEFAULTS,
-    listeners: tuple[Listener, ...] = (),
+    listeners: tuple[Observer, ...] = (),
 ) -> tuple[Run, str | None]:
     """Make the run of a call, and the id of the checkpoint it starts from, if the config names one.
 
@@ -57,6 +57,10 @@ def open_call(
     parent = scope if isinstance(scope, Task) and not _independent(graph, config, scope) else None
     config = merged(graph.config, parent.run.config if parent is not None else None, config)
     limit = checked(config)
+    callbacks = config.get("callbacks")
+    if callbacks:
+        known = parent.run.log.listeners if parent is not None else ()
+        listeners = (*listeners, *callback_listeners(callbacks, known))
     if options.durability is not None:
         known_option("durability", options.durability, DURABILITIES)
         if parent is None and graph.checkpointer is None:
@@ -117,7 +121,7 @@ def _root(
     graph: Compiled[Any, Any, Any, Any],
     config: RunnableConfig,
     options: Options,
-    listeners: tuple[Listener, ...],
+    listeners: tuple[Observer, ...],
     limit: int,
     before: Sequence[str],
     after: Sequence[str],
@@ -148,7 +152,7 @@ def _nested(
     graph: Compiled[Any, Any, Any, Any],
     config: RunnableConfig,
     options: Options,
-    listeners: tuple[Listener, ...],
+    listeners: tuple[Observer, ...],
     limit: int,
     before: Sequence[str],
     after: Sequence[str],

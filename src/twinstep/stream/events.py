@@ -26,6 +26,28 @@ class BaseEvent:
 
 
 @dataclass(slots=True)
+class RunStarted(BaseEvent):
+    """A run (the root's or a nested one) begins, or goes on where it had stopped."""
+
+    run_id: str
+    name: str
+    resumed: bool
+    checkpoint_id: str | None = None
+
+
+@dataclass(slots=True)
+class SuperstepStarted(BaseEvent):
+    """The due nodes begin."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class SuperstepFinished(BaseEvent):
+    """What the nodes wrote is applied, and stored."""
+
+
+@dataclass(slots=True)
 class TaskEvent(BaseEvent):
     """What the events of a node or task have: its place in the run, and its name."""
 
@@ -87,6 +109,8 @@ class Interrupted(BaseEvent):
 
     interrupts: tuple[Interrupt, ...]
     values: Any = None
+    status: Literal["pending", "interrupt_before", "interrupt_after"] = "pending"
+    checkpoint_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +124,20 @@ class CheckpointCommitted(BaseEvent):
 class RunFinished(BaseEvent):
     """A run (the root's or a child's) has ended."""
 
-    status: Literal["done", "interrupted", "failed"]
+    status: Literal["done", "interrupted", "failed", "drained"]
+    error: BaseException | None = None
 
 
-Event = TaskStarted | TaskFinished | ValuesChanged | Custom | Message | Interrupted | CheckpointCommitted | RunFinished
+Event = (
+    RunStarted
+    | SuperstepStarted
+    | TaskStarted
+    | TaskFinished
+    | SuperstepFinished
+    | ValuesChanged
+    | Custom
+    | Message
+    | Interrupted
+    | CheckpointCommitted
+    | RunFinished
+)

@@ -5,11 +5,32 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from twinstep.stream.events import Custom, Event, Interrupted, Namespace
 from twinstep.stream.modes import FILTERS, LIVE_MODES, NO_CHUNK, Keys, Render, check_modes
 from twinstep.types import StreamMode
+
+
+class Observer(Protocol):
+    """Whoever is shown the events of a run.
+
+    Attributes:
+        subgraphs: whether those of nested runs are shown too.
+        depth: levels of the namespace of the run it was given to.
+    """
+
+    subgraphs: bool
+    depth: int
+
+    @property
+    def kinds(self) -> frozenset[type]:
+        """The events it wants."""
+        ...
+
+    def offer(self, event: Event) -> None:
+        """Take note of an event; may be called from any thread."""
+        ...
 
 
 class Listener:
@@ -100,12 +121,12 @@ class EventLog:
 
     __slots__ = ("_numbers", "listeners", "wants")
 
-    def __init__(self, listeners: tuple[Listener, ...] = (), numbers: Iterator[int] | None = None) -> None:
+    def __init__(self, listeners: tuple[Observer, ...] = (), numbers: Iterator[int] | None = None) -> None:
         self.listeners = listeners
         self._numbers = numbers or count(1)
         self.wants: frozenset[type] = frozenset().union(*(listener.kinds for listener in listeners))
 
-    def nested(self, own: tuple[Listener, ...]) -> EventLog:
+    def nested(self, own: tuple[Observer, ...]) -> EventLog:
         """Return the log of a run inside this one."""
         outer = tuple(listener for listener in self.listeners if listener.subgraphs or Custom in listener.kinds)
         return EventLog((*outer, *own), self._numbers)
