@@ -44,6 +44,10 @@ class InvalidUpdateError(TwinstepError, ValueError):
     """A node, task or caller wrote something that the channels do not accept."""
 
 
+class InvalidMessageError(InvalidUpdateError):
+    """A value cannot be read, or sent, as a chat message."""
+
+
 class EmptyInputError(TwinstepError, ValueError):
     """A run that has nothing to continue was started without input."""
 

@@ -43,8 +43,8 @@ class Scope(Protocol):
         """Send one value to the `custom` stream."""
         ...
 
-    def message(self, message: Any) -> None:
-        """Send one message, or a piece of one, to the `messages` stream."""
+    def message(self, message: Any, about: dict[str, Any] | None = None) -> None:
+        """Send one message, or a piece of one, to the `messages` stream, with what its metadata should tell besides."""
         ...
 
     def config(self) -> Any:

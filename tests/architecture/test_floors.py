@@ -19,6 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"pregel"}),
     frozenset({"graph", "func"}),
     frozenset({""}),
+    frozenset({"models"}),
     frozenset({"prebuilt", "integrations", "testing", "cli", "server"}),
 )
 

@@ -68,7 +68,7 @@ def test_what_is_no_message_is_refused(bad: Any) -> None:
 def test_tool_calls_of_the_openai_shape_are_understood() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     (message,) = add_messages([], {"role": "assistant", "content": None, "tool_calls": [call]})
-    assert message.tool_calls == [{"name": "add", "args": {"a": 1}, "id": "c1"}]
+    assert message.tool_calls == [{"name": "add", "args": {"a": 1}, "id": "c1", "type": "tool_call"}]
 
 
 def test_the_stream_shows_the_messages_that_nodes_return(lane: Lane) -> None:

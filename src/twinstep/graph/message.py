@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, TypedDict
 
-from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.errors import InvalidUpdateError
 from twinstep.ids import new_id
-from twinstep.messages import ROLES, AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
+from twinstep.messages import AnyMessage, BaseMessage, MessageLike, RemoveMessage, as_message
 from twinstep.scope import require_scope
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 """`RemoveMessage(id=REMOVE_ALL_MESSAGES)` drops everything before it."""
-
-MessageLike = Any
-"""A message; a mapping with `role` and `content`; a pair `(role, content)`; or a text, said by the user."""
-
-
-def as_message(value: MessageLike) -> Any:
-    """Return a value as a message; messages of other libraries are returned as they are.
-
-    Raises:
-        InvalidUpdateError: it cannot be one.
-    """
-    if isinstance(value, BaseMessage) or (hasattr(value, "content") and hasattr(value, "type")):
-        return value
-    if isinstance(value, str):
-        return HumanMessage(value)
-    if isinstance(value, tuple) and len(value) == 2:
-        return _role(value[0])(value[1])
-    if isinstance(value, Mapping) and ("role" in value or "type" in value):
-        return _from_mapping(dict(value))
-    raise InvalidUpdateError(
-        f"Not a message: {value!r}. Give a message object, {{'role': ..., 'content': ...}}, (role, text) or a text."
-    )
-
-
-def _role(role: str) -> type[BaseMessage]:
-    if role not in ROLES:
-        raise InvalidUpdateError(f"Unknown message role {role!r} ({', '.join(ROLES)})." + did_you_mean(role, ROLES))
-    return ROLES[role]
-
-
-def _from_mapping(value: dict[str, Any]) -> BaseMessage:
-    cls = _role(value.pop("role", None) or value.pop("type", ""))
-    names = {field.name for field in fields(cls)}
-    if cls is AIMessage and value.get("tool_calls"):
-        value["tool_calls"] = [_tool_call(call) for call in value["tool_calls"]]
-    return cls(**{key: item for key, item in value.items() if key in names and item is not None})
-
-
-def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
-    """Return a tool call as name, args and id, also from the shape of the OpenAI API."""
-    if "function" not in call:
-        return call
-    import json
-
-    function = call["function"]
-    return {"name": function["name"], "args": json.loads(function.get("arguments") or "{}"), "id": call.get("id")}
 
 
 def add_messages(left: Any = None, right: Any = None, *, format: str | None = None) -> Any:

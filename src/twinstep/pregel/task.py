@@ -141,18 +141,19 @@ class Task:
         if emit is not None and not self.fenced:
             emit(Custom(self.run.ns_path, self.run.step, value))
 
-    def message(self, message: Any) -> None:
+    def message(self, message: Any, about: dict[str, Any] | None = None) -> None:
         """Send one message, or a piece of one, to the `messages` stream."""
         self.alive()
         if not self.fenced:
-            self.tell(message)
+            self.tell(message, about)
 
-    def tell(self, message: Any) -> None:
-        """Emit the event of a message."""
+    def tell(self, message: Any, about: dict[str, Any] | None = None) -> None:
+        """Emit the event of a message; its metadata are where the code is, and `about`."""
         emit = self.run.emitter(Message)
         if emit is not None:
             self.run.root.told.add(message.id)
-            emit(Message(self.run.ns_path, self.run.step, message, self.config().get("metadata", {})))
+            metadata = {**self.config().get("metadata", {}), "checkpoint_ns": self.child_ns(), **(about or {})}
+            emit(Message(self.run.ns_path, self.run.step, message, metadata))
 
     def alive(self) -> None:
         """Note a sign of life, for idle timeouts that count every sign."""
