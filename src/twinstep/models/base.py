@@ -1,54 +1,18 @@
-"""What a chat model is, and what all adapters share."""
+"""What all adapters of chat models share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Self
 
-from twinstep.messages import AIMessage, AIMessageChunk, MessageLike, convert_to_messages
+from twinstep.messages import AIMessage, AIMessageChunk, convert_to_messages
 from twinstep.messages.chunk import join
+from twinstep.models.protocol import Conversation
 from twinstep.models.structured import StructuredModel
 from twinstep.models.telling import Teller
 from twinstep.models.tools import ToolSchema, tool_schema
-
-Conversation = MessageLike | Iterable[MessageLike]
-"""What a model is asked: one message-like value, or several."""
-
-
-@runtime_checkable
-class ChatModel(Protocol):
-    """What answers a conversation with a message."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        ...
-
-    def invoke(self, messages: Conversation, config: Any = None, **options: Any) -> AIMessage:
-        """Return the answer."""
-        ...
-
-    async def ainvoke(self, messages: Conversation, config: Any = None, **options: Any) -> AIMessage:
-        """Return the answer, on the running event loop."""
-        ...
-
-    def stream(self, messages: Conversation, config: Any = None, **options: Any) -> Iterator[AIMessageChunk]:
-        """Yield the pieces of the answer as they arrive."""
-        ...
-
-    def astream(self, messages: Conversation, config: Any = None, **options: Any) -> AsyncIterator[AIMessageChunk]:
-        """Yield the pieces of the answer as they arrive, on the running event loop."""
-        ...
-
-    def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **options: Any) -> ChatModel:
-        """Return the model with tools it may call."""
-        ...
-
-    def with_structured_output(self, schema: Any, *, include_raw: bool = False) -> StructuredModel[Any]:
-        """Return a model that answers with instances of a schema."""
-        ...
 
 
 class Request(NamedTuple):

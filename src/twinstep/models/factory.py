@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import Any
 
 from twinstep.errors import TwinstepError, did_you_mean
-from twinstep.models.base import ChatModel, Model
+from twinstep.models.base import Model
 from twinstep.models.function import FunctionModel
+from twinstep.models.protocol import ChatModel
 
 PROVIDERS = {
     "openai": ("twinstep.models.openai", "OpenAIModel"),

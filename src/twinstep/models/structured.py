@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twinstep.adapter import adapter
 from twinstep.errors import TwinstepError
 from twinstep.messages import AIMessage
+from twinstep.models.protocol import ChatModel, Conversation
 from twinstep.models.tools import tool_schema
-
-if TYPE_CHECKING:
-    from twinstep.models.base import ChatModel, Conversation
 
 Out = TypeVar("Out")
 
