@@ -4,8 +4,7 @@ from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, StateGraph
 from twinstep.serde import register_type
 from twinstep.types import Command, Interrupt, RetryPolicy, Send, interrupt
-
-__version__ = "0.1.0"
+from twinstep.version import __version__
 
 __all__ = [
     "END",

@@ -1,6 +1,6 @@
 """Names with a fixed meaning in every graph."""
 
-from typing import Final
+from typing import Any, Final
 
 START: Final = "__start__"
 """The virtual node before the first node; also the channel that receives the input."""
@@ -30,6 +30,11 @@ TAG_HIDDEN: Final = "langsmith:hidden"
 TAG_NOSTREAM: Final = "nostream"
 """A model with this tag emits no `messages` events."""
 
+CONF: Final = "configurable"
+"""The key of a config under which a program's own values stand."""
+CONFIG_KEY_CHECKPOINTER: Final = "__pregel_checkpointer"
+"""Known for compatibility; nested runs find the checkpointer of their caller without it."""
+
 NS_SEP: Final = "|"
 """Separates the levels of a checkpoint namespace."""
 NS_END: Final = ":"
@@ -44,3 +49,18 @@ CONFLICT_TIMEOUT: Final = 60.0
 """Seconds for which another run may store nothing before one that waits for it (`on_conflict="wait"`) gives it up."""
 DEFAULT_THREADS: Final = 32
 """Threads a run may use when its config names no `max_concurrency`."""
+
+MOVED: Final = {"Send": "twinstep.types", "Interrupt": "twinstep.types"}
+"""What can still be imported from here, and where it belongs."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name that has moved."""
+    if name not in MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    from twinstep.warnings import deprecate
+
+    deprecate(f"{__name__}.{name}", f"{MOVED[name]}.{name}")
+    return getattr(import_module(MOVED[name]), name)

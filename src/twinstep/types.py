@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import (
     Any,
     ClassVar,
     Generic,
     Literal,
     NamedTuple,
+    NotRequired,
     Protocol,
     TypedDict,
     TypeVar,
@@ -22,13 +22,77 @@ from typing import (
     runtime_checkable,
 )
 
-from twinstep.errors import InvalidConfigError, OutsideRunError, TwinstepError
+from twinstep.errors import InvalidConfigError, OutsideRunError
+from twinstep.policies import (
+    CachePolicy,
+    Retry,
+    RetryOn,
+    RetryPolicy,
+    Timeout,
+    TimeoutPolicy,
+    TracePolicy,
+    default_retry_on,
+    omit_payload,
+    retry_policies,
+)
 from twinstep.scope import current_scope
+
+__all__ = [
+    "DURABILITIES",
+    "NOTHING",
+    "ON_CONFLICT",
+    "STREAM_MODES",
+    "All",
+    "CachePolicy",
+    "CheckpointPayload",
+    "CheckpointStreamPart",
+    "CheckpointTask",
+    "Checkpointer",
+    "Command",
+    "CustomStreamPart",
+    "DebugPayload",
+    "DebugStreamPart",
+    "Durability",
+    "GraphOutput",
+    "Interrupt",
+    "MessagesStreamPart",
+    "Mismatch",
+    "OnConflict",
+    "Overwrite",
+    "PregelExecutableTask",
+    "PregelTask",
+    "Retry",
+    "RetryOn",
+    "RetryPolicy",
+    "RunnableConfig",
+    "Send",
+    "StateSnapshot",
+    "StateUpdate",
+    "StreamMode",
+    "StreamPart",
+    "StreamWriter",
+    "TaskFuture",
+    "TaskPayload",
+    "TaskResultPayload",
+    "TasksStreamPart",
+    "Timeout",
+    "TimeoutPolicy",
+    "TracePolicy",
+    "UpdatesStreamPart",
+    "ValuesStreamPart",
+    "default_retry_on",
+    "ensure_valid_checkpointer",
+    "interrupt",
+    "omit_payload",
+    "retry_policies",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 N = TypeVar("N", bound=Hashable)
 
+Checkpointer = Any  # the class of savers stands on a higher floor
+"""A saver; None (that of the caller), True (the same, with memory across calls) or False (nothing is kept)."""
 All = Literal["*"]
 """Every node, where a list of node names is expected."""
 StreamMode = Literal["values", "updates", "custom", "messages", "tasks", "checkpoints", "debug"]
@@ -66,7 +130,7 @@ class Send:
 
     node: str
     arg: Any
-    timeout: float | timedelta | TimeoutPolicy | None = field(default=None, kw_only=True, repr=False)
+    timeout: Timeout = field(default=None, kw_only=True, repr=False)
 
     __hash__ = None  # type: ignore[assignment]  # the payload is any value, so a packet is not a key
 
@@ -149,126 +213,6 @@ class StateUpdate:
     task_id: str | None = None
 
 
-def default_retry_on(error: BaseException) -> bool:
-    """Tell whether an error looks temporary.
-
-    Connection, timeout and other operating-system errors, and exceptions of unknown kinds, are retried; mistakes of
-    the program (wrong value, type, name, assertion ...) are not. HTTP errors are judged by their status: 408, 425,
-    429 and 5xx are temporary.
-    """
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
-        return status in (408, 425, 429) or status >= 500
-    if isinstance(error, TwinstepError):
-        return isinstance(error, TimeoutError)
-    if isinstance(error, OSError):
-        return not isinstance(error, FileNotFoundError | PermissionError | FileExistsError | IsADirectoryError)
-    return isinstance(error, Exception) and not isinstance(error, _PROGRAM_ERRORS)
-
-
-_PROGRAM_ERRORS = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    AssertionError,
-    ImportError,
-    LookupError,
-    NameError,
-    SyntaxError,
-    RuntimeError,
-    ReferenceError,
-    StopIteration,
-    StopAsyncIteration,
-)
-
-RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], bool]
-
-
-class RetryPolicy(NamedTuple):
-    """When and how often a failed node or task is tried again.
-
-    The pause before try `k + 1` is `min(max_interval, initial_interval * backoff_factor ** (k - 1))` seconds; with
-    jitter it is drawn between half of that and all of it.
-
-    Args:
-        initial_interval: seconds before the second try.
-        backoff_factor: growth of the pause from try to try.
-        max_interval: longest pause in seconds.
-        max_attempts: tries in all, the first included.
-        jitter: spread the pauses of many clients.
-        retry_on: exception class, sequence of classes, or predicate.
-    """
-
-    initial_interval: float = 0.5
-    backoff_factor: float = 2.0
-    max_interval: float = 128.0
-    max_attempts: int = 3
-    jitter: bool = True
-    retry_on: RetryOn = default_retry_on
-
-    def matches(self, error: BaseException) -> bool:
-        """Tell whether this policy retries the error."""
-        rule = self.retry_on
-        if isinstance(rule, type):
-            return isinstance(error, rule)
-        if callable(rule):
-            return bool(rule(error))
-        return isinstance(error, tuple(rule))
-
-
-Retry = RetryPolicy | Sequence[RetryPolicy] | None
-"""One policy, several (the first that matches an error decides), or none."""
-
-
-def retry_policies(retry: Retry) -> tuple[RetryPolicy, ...]:
-    """Return one or several retry policies as a tuple."""
-    several = () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else retry
-    if not isinstance(several, Sequence) or not all(isinstance(policy, RetryPolicy) for policy in several):
-        raise InvalidConfigError(f"A retry policy is a RetryPolicy or a sequence of them, got {retry!r}.")
-    return tuple(several)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachePolicy:
-    """Keep the result of a node or task for calls with the same arguments.
-
-    Args:
-        key_func: makes the key from the arguments; by default a digest of their encoding.
-        ttl: seconds a result stays valid; None = for ever.
-    """
-
-    key_func: Callable[..., str | bytes] | None = None
-    ttl: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutPolicy:
-    """How long one attempt of a node or task may take.
-
-    Args:
-        run_timeout: limit of the whole attempt, in seconds or as a timedelta.
-        idle_timeout: limit of the time without a sign of life (a write, a stream chunk, a child task, a heartbeat).
-        refresh_on: `auto` counts every sign of life, `heartbeat` only `runtime.heartbeat()`.
-    """
-
-    run_timeout: float | timedelta | None = None
-    idle_timeout: float | timedelta | None = None
-    refresh_on: Literal["auto", "heartbeat"] = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("run_timeout", "idle_timeout"):
-            value = getattr(self, name)
-            seconds = value.total_seconds() if isinstance(value, timedelta) else value
-            if seconds is not None and not seconds > 0:
-                raise InvalidConfigError(f"{name} must be greater than 0 seconds, got {seconds!r}.")
-            object.__setattr__(self, name, seconds)
-
-    @classmethod
-    def of(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
-        """Return the policy that a number of seconds, a timedelta or a policy stands for."""
-        return value if value is None or isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
-
-
 class PregelTask(NamedTuple):
     """A task of the next superstep, as `get_state` shows it.
 
@@ -296,6 +240,159 @@ class StateSnapshot(NamedTuple):
     parent_config: RunnableConfig | None = None
     tasks: tuple[PregelTask, ...] = ()
     interrupts: tuple[Interrupt, ...] = ()
+
+
+class TaskPayload(TypedDict):
+    """What `tasks` chunks show when a task begins; `metadata` only where the node has some."""
+
+    id: str
+    name: str
+    input: Any
+    triggers: tuple[str, ...]
+    metadata: NotRequired[dict[str, Any]]
+
+
+class TaskResultPayload(TypedDict):
+    """What `tasks` chunks show when a task ends: its writes by state key, or why there are none."""
+
+    id: str
+    name: str
+    error: BaseException | None
+    interrupts: list[dict[str, Any]]
+    result: dict[str, Any]
+
+
+class CheckpointTask(TypedDict):
+    """A task that is due, as `checkpoints` chunks show it."""
+
+    id: str
+    name: str
+    interrupts: tuple[Interrupt, ...]
+    state: StateSnapshot | RunnableConfig | None
+    result: NotRequired[Any]
+    error: NotRequired[BaseException]
+
+
+class CheckpointPayload(TypedDict):
+    """What `checkpoints` chunks show: the state after a superstep, and what is due next."""
+
+    config: RunnableConfig | None
+    parent_config: RunnableConfig | None
+    values: Any
+    metadata: dict[str, Any]
+    next: list[str]
+    tasks: list[CheckpointTask]
+
+
+class DebugPayload(TypedDict):
+    """What `debug` chunks show: a payload of `tasks` or `checkpoints`, with its superstep and ISO time."""
+
+    step: int
+    timestamp: str
+    type: Literal["checkpoint", "task", "task_result"]
+    payload: TaskPayload | TaskResultPayload | CheckpointPayload
+
+
+class ValuesStreamPart(TypedDict):
+    """A `values` part of `stream(..., version="v2")`; `ns` is the namespace of the nested graph, `()` for the root."""
+
+    type: Literal["values"]
+    ns: tuple[str, ...]
+    data: Any
+    interrupts: tuple[Interrupt, ...]
+
+
+class UpdatesStreamPart(TypedDict):
+    """An `updates` part: the update by the name of its node."""
+
+    type: Literal["updates"]
+    ns: tuple[str, ...]
+    data: dict[str, Any]
+
+
+class MessagesStreamPart(TypedDict):
+    """A `messages` part: a message or a piece of one, and where it comes from."""
+
+    type: Literal["messages"]
+    ns: tuple[str, ...]
+    data: tuple[Any, dict[str, Any]]
+
+
+class CustomStreamPart(TypedDict):
+    """A `custom` part: what a node wrote to the stream."""
+
+    type: Literal["custom"]
+    ns: tuple[str, ...]
+    data: Any
+
+
+class CheckpointStreamPart(TypedDict):
+    """A `checkpoints` part."""
+
+    type: Literal["checkpoints"]
+    ns: tuple[str, ...]
+    data: CheckpointPayload
+
+
+class TasksStreamPart(TypedDict):
+    """A `tasks` part."""
+
+    type: Literal["tasks"]
+    ns: tuple[str, ...]
+    data: TaskPayload | TaskResultPayload
+
+
+class DebugStreamPart(TypedDict):
+    """A `debug` part."""
+
+    type: Literal["debug"]
+    ns: tuple[str, ...]
+    data: DebugPayload
+
+
+StreamPart = (
+    ValuesStreamPart
+    | UpdatesStreamPart
+    | MessagesStreamPart
+    | CustomStreamPart
+    | CheckpointStreamPart
+    | TasksStreamPart
+    | DebugStreamPart
+)
+"""Any part of `stream(..., version="v2")`, told apart by `type`."""
+
+
+@runtime_checkable
+class PregelExecutableTask(Protocol):
+    """A task of the running superstep, as the engine holds it."""
+
+    @property
+    def id(self) -> str:
+        """The task's id: the same at every resume."""
+        ...
+
+    name: str
+    path: tuple[Any, ...]
+    triggers: tuple[str, ...]
+    retry: tuple[RetryPolicy, ...]
+    cache: CachePolicy | None
+    timeout: TimeoutPolicy | None
+
+
+def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
+    """Return a checkpointer that can be used: a saver, True, False or None.
+
+    Raises:
+        InvalidConfigError: it is something else.
+    """
+    from twinstep.checkpoint.journal import Journal
+
+    if checkpointer is not None and not isinstance(checkpointer, bool | Journal):
+        raise InvalidConfigError(
+            "Invalid checkpointer: expected a saver (BaseCheckpointSaver), True, False or None, got "
+            f"{type(checkpointer).__name__}."
+        )
+    return checkpointer
 
 
 @dataclass(frozen=True)

@@ -145,18 +145,3 @@ def test_an_argument_need_not_be_storable(lane: Lane, thread: Any) -> None:
 def test_without_a_checkpointer_anything_may_be_passed(lane: Lane) -> None:
     marker = object()
     assert lane.invoke(calls(task(lambda x: x), marker), 0) is marker
-
-
-def test_the_old_name_of_the_retry_policy_works(lane: Lane) -> None:
-    from twinstep.types import RetryPolicy
-
-    tries: list[int] = []
-
-    @task(retry=RetryPolicy(initial_interval=0, jitter=False))
-    def flaky() -> int:
-        tries.append(1)
-        if len(tries) < 3:
-            raise ConnectionError
-        return len(tries)
-
-    assert lane.invoke(calls(flaky), 0) == 3

@@ -68,6 +68,7 @@ def test_a_join_waits_for_the_missing_node_across_interrupts(
     assert lane.invoke(graph, Command(resume="c"), thread)["log"] == ["a", "b", "c", "d"]
 
 
+@pytest.mark.filterwarnings("ignore::twinstep.warnings.JoinWarning")
 def test_a_join_that_did_not_fire_does_not_count_in_the_next_run(
     saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
 ) -> None:
@@ -215,7 +216,7 @@ def test_a_path_function_cannot_be_added_twice() -> None:
 @pytest.mark.parametrize(("x", "log"), [(0, []), (1, ["a"]), (2, ["a", "a"])])
 def test_the_start_may_be_a_choice(x: int, log: list[str], lane: Lane) -> None:
     graph = build(letters("a"), [])
-    graph.set_conditional_entry_point(lambda s: [Send("a", {})] * s["x"] if s["x"] else END, ["a", END])
+    graph.add_conditional_edges(START, lambda s: [Send("a", {})] * s["x"] if s["x"] else END, ["a", END])
     assert lane.invoke(graph.compile(), {"x": x})["log"] == log
 
 
@@ -236,7 +237,7 @@ def first(state: S) -> dict[str, Any]:
 def test_a_sequence_is_nodes_with_edges_between_them(lane: Lane) -> None:
     graph = StateGraph(S).add_sequence([first, ("k", says("k")), ("l", says("l"))])
     assert graph.edges == {("first", "k"), ("k", "l")}
-    assert lane.invoke(graph.set_entry_point("first").set_finish_point("l").compile(), {})["log"] == ["first", "k", "l"]
+    assert lane.invoke(graph.add_edge(START, "first").add_edge("l", END).compile(), {})["log"] == ["first", "k", "l"]
 
 
 def test_a_sequence_needs_nodes_of_different_names() -> None:

@@ -10,25 +10,35 @@ from twinstep.errors import InvalidUpdateError, did_you_mean
 
 
 class NamedBarrierValue(BaseChannel[None, str]):
-    """Become available when every name has been written, until a node has used it."""
+    """Become available when enough names have been written, until a node has used it.
 
-    __slots__ = ("names", "seen")
+    Args:
+        names: the names it waits for.
+        quorum: how many of them are enough; all by default. The others may still come when it has been used: each of
+            them is let pass once, before it counts again.
+    """
+
+    __slots__ = ("late_names", "names", "quorum", "seen")
     consumable = True
 
-    def __init__(self, typ: Any = str, names: Iterable[str] = (), key: str = "") -> None:
+    def __init__(self, typ: Any = str, names: Iterable[str] = (), key: str = "", quorum: int | None = None) -> None:
         super().__init__(typ, key)
         self.names = frozenset(names)
+        self.quorum = len(self.names) if quorum is None else quorum
         self.seen: frozenset[str] = frozenset()
+        self.late_names: frozenset[str] = frozenset()
 
     def blank(self) -> Self:
         new = super().blank()
-        new.names, new.seen = self.names, frozenset()
+        new.names, new.quorum = self.names, self.quorum
+        new.seen = new.late_names = frozenset()
         return new
 
     def _kind(self) -> tuple[Any, ...]:
-        return (self.typ, self.names)
+        return (self.typ, self.names, self.quorum)
 
     def update(self, values: Sequence[str]) -> bool:
+        before = self.seen, self.late_names
         for name in values:
             if name not in self.names:
                 known = ", ".join(sorted(self.names))
@@ -36,37 +46,43 @@ class NamedBarrierValue(BaseChannel[None, str]):
                     f"At join '{self.key}': '{name}' is not among the names it waits for ({known})."
                     + did_you_mean(name, self.names)
                 )
-        grown = self.seen.union(values)
-        changed, self.seen = grown != self.seen, grown
-        return changed
+            if name in self.late_names:
+                self.late_names -= {name}
+            else:
+                self.seen |= {name}
+        return before != (self.seen, self.late_names)
 
     def peek(self) -> Any:
-        return None if self.seen == self.names else MISSING
+        return None if len(self.seen) >= self.quorum else MISSING
 
     def consume(self) -> bool:
         if not self.is_available():
             return False
-        self.seen = frozenset()
+        self.seen, self.late_names = frozenset(), self.names - self.seen
         return True
 
     def checkpoint(self) -> Any:
+        if self.late_names:
+            return {"seen": sorted(self.seen), "late": sorted(self.late_names)}
         return sorted(self.seen) if self.seen else MISSING
 
     def from_checkpoint(self, stored: Any) -> Self:
         new = self.blank()
-        if stored is not MISSING:
+        if isinstance(stored, dict):
+            new.seen, new.late_names = frozenset(stored["seen"]), frozenset(stored["late"])
+        elif stored is not MISSING:
             new.seen = frozenset(stored)
         return new
 
 
 class NamedBarrierValueAfterFinish(NamedBarrierValue):
-    """Become available when every name has been written and nothing else is due."""
+    """Become available when enough names have been written and nothing else is due."""
 
     __slots__ = ("finished",)
     late = True
 
-    def __init__(self, typ: Any = str, names: Iterable[str] = (), key: str = "") -> None:
-        super().__init__(typ, names, key)
+    def __init__(self, typ: Any = str, names: Iterable[str] = (), key: str = "", quorum: int | None = None) -> None:
+        super().__init__(typ, names, key, quorum)
         self.finished = False
 
     def blank(self) -> Self:
@@ -83,16 +99,18 @@ class NamedBarrierValueAfterFinish(NamedBarrierValue):
         return used
 
     def finish(self) -> bool:
-        if self.finished or self.seen != self.names:
+        if self.finished or len(self.seen) < self.quorum:
             return False
         self.finished = True
         return True
 
     def checkpoint(self) -> Any:
-        return [sorted(self.seen), self.finished] if self.seen else MISSING
+        stored = super().checkpoint()
+        return stored if stored is MISSING else [stored, self.finished]
 
     def from_checkpoint(self, stored: Any) -> Self:
-        new = self.blank()
-        if stored is not MISSING:
-            new.seen, new.finished = frozenset(stored[0]), stored[1]
+        if stored is MISSING:
+            return self.blank()
+        new = super().from_checkpoint(stored[0])
+        new.finished = stored[1]
         return new

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from twinstep.errors import EmptyChannelError
+from twinstep.errors import EmptyChannelError, InvalidUpdateError
+from twinstep.types import Overwrite
 
 Value = TypeVar("Value")
 Update = TypeVar("Update")
@@ -25,6 +26,20 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
+
+
+def replacement(key: str, values: Sequence[Any]) -> Overwrite | None:
+    """Return the `Overwrite` among the writes of a superstep, if there is one.
+
+    Raises:
+        InvalidUpdateError: there are several.
+    """
+    if len(values) == 1:
+        return values[0] if type(values[0]) is Overwrite else None
+    marks = [value for value in values if type(value) is Overwrite]
+    if len(marks) > 1:
+        raise InvalidUpdateError(f"At key '{key}': only one Overwrite can be applied in a superstep.")
+    return marks[0] if marks else None
 
 
 class BaseChannel(ABC, Generic[Value, Update]):

@@ -7,9 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Self, get_origin
 
-from twinstep.channels.base import MISSING, BaseChannel, Update, Value
-from twinstep.errors import InvalidUpdateError
-from twinstep.types import Overwrite
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value, replacement
 
 _CONCRETE: dict[Any, Callable[[], Any]] = {
     collections.abc.Sequence: list,
@@ -48,11 +46,9 @@ class Folding(BaseChannel[Value, Update]):
     def update(self, values: Sequence[Update]) -> bool:
         if not values:
             return False
-        marks = [i for i, value in enumerate(values) if type(value) is Overwrite]
-        if len(marks) > 1:
-            raise InvalidUpdateError(f"At key '{self.key}': only one Overwrite can be applied in a superstep.")
-        if marks:
-            self.value = values[marks[0]].value  # type: ignore[attr-defined]
+        mark = replacement(self.key, values)
+        if mark is not None:
+            self.value = mark.value
         else:
             self.fold(values)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from twinstep.channels.base import MISSING, BaseChannel, Update, Value
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value, replacement
 from twinstep.errors import InvalidUpdateError
 
 
@@ -26,11 +26,15 @@ class _Guarded(BaseChannel[Value, Update]):
     def _kind(self) -> tuple[Any, ...]:
         return (self.typ, self.guard)
 
-    def _refuse(self, values: Sequence[Update]) -> InvalidUpdateError:
-        return InvalidUpdateError(
-            f"At key '{self.key}': {len(values)} values were written in one superstep, "
-            f"{type(self).__name__}(guard=True) can take one. Use guard=False to keep the last."
-        )
+    def _taken(self, values: Sequence[Update]) -> Any:
+        """Return what is kept of the values of a superstep."""
+        if len(values) > 1 and self.guard:
+            raise InvalidUpdateError(
+                f"At key '{self.key}': {len(values)} values were written in one superstep, "
+                f"{type(self).__name__}(guard=True) can take one. Use guard=False to keep the last."
+            )
+        mark = replacement(self.key, values)
+        return values[-1] if mark is None else mark.value
 
 
 class EphemeralValue(_Guarded[Value, Update]):
@@ -41,9 +45,7 @@ class EphemeralValue(_Guarded[Value, Update]):
 
     def update(self, values: Sequence[Update]) -> bool:
         if values:
-            if len(values) > 1 and self.guard:
-                raise self._refuse(values)
-            self.value = values[-1]
+            self.value = self._taken(values)
             return True
         had = self.value is not MISSING
         self.value = MISSING
@@ -59,9 +61,7 @@ class UntrackedValue(_Guarded[Value, Update]):
     def update(self, values: Sequence[Update]) -> bool:
         if not values:
             return False
-        if len(values) > 1 and self.guard:
-            raise self._refuse(values)
-        self.value = values[-1]
+        self.value = self._taken(values)
         return True
 
     def checkpoint(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from twinstep.channels.base import MISSING, BaseChannel, Update, Value
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value, replacement
 from twinstep.errors import InvalidUpdateError
 from twinstep.types import Overwrite
 
@@ -40,7 +40,8 @@ class AnyValue(BaseChannel[Value, Update]):
 
     def update(self, values: Sequence[Update]) -> bool:
         if values:
-            self.value = values[-1]
+            mark = replacement(self.key, values)
+            self.value = values[-1] if mark is None else mark.value
             return True
         had = self.value is not MISSING
         self.value = MISSING

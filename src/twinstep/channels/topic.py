@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from twinstep.channels.base import MISSING, BaseChannel, Value
+from twinstep.channels.base import MISSING, BaseChannel, Value, replacement
 
 
 class Topic(BaseChannel[Sequence[Value], Value | list[Value]]):
@@ -35,6 +35,9 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value]]):
         if not values and self.accumulate:
             return False
         flat: list[Any] = []
+        mark = replacement(self.key, values)
+        if mark is not None:
+            self.value, values = MISSING, [mark.value]
         for value in values:
             if isinstance(value, list):
                 flat.extend(value)

@@ -12,13 +12,13 @@ from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT, END, PREVIOUS, START, TASKS
 from twinstep.drawing import Edge
 from twinstep.errors import GraphValidationError, InvalidUpdateError
-from twinstep.func.task import Timeout
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
-from twinstep.types import CachePolicy, Mismatch, OnConflict, Retry, Send, TimeoutPolicy, retry_policies
+from twinstep.types import CachePolicy, Mismatch, OnConflict, Retry, Send, Timeout, TimeoutPolicy, retry_policies
+from twinstep.warnings import renamed
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
@@ -44,7 +44,7 @@ class entrypoint:  # a decorator, written like one
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
         on_conflict: what a run does while another one works on its thread: fail (`"error"`), or wait for its end.
         conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
-        retry: older spelling of `retry_policy`.
+        retry, config_schema: older spellings of `retry_policy` and `context_schema`.
 
     Raises:
         GraphValidationError: the function has no parameter, or is a generator.
@@ -75,6 +75,7 @@ class entrypoint:  # a decorator, written like one
         on_conflict: OnConflict = "error",
         conflict_timeout: float = CONFLICT_TIMEOUT,
         retry: Retry = None,
+        config_schema: type[Any] | None = None,
     ) -> None:
         if callable(checkpointer):
             raise GraphValidationError("entrypoint takes options, not the function: write @entrypoint() above it.")
@@ -82,13 +83,13 @@ class entrypoint:  # a decorator, written like one
             "checkpointer": checkpointer,
             "store": store,
             "cache": cache,
-            "context_schema": context_schema,
+            "context_schema": renamed("config_schema", "context_schema", config_schema, context_schema),
             "on_mismatch": on_mismatch,
             "on_conflict": on_conflict,
             "conflict_timeout": conflict_timeout,
         }
         self.cache_policy = cache_policy
-        self.retry = retry_policies(retry_policy if retry_policy is not None else retry)
+        self.retry = retry_policies(renamed("retry", "retry_policy", retry, retry_policy))
         self.timeout = TimeoutPolicy.of(timeout)
 
     @dataclass(frozen=True, kw_only=True)

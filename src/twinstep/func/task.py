@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from twinstep.errors import GraphValidationError
 from twinstep.pregel.action import Action
 from twinstep.pregel.futures import call
 from twinstep.serde import register_schema_types
-from twinstep.types import CachePolicy, Retry, TaskFuture, TimeoutPolicy, retry_policies
+from twinstep.types import CachePolicy, Retry, TaskFuture, Timeout, TimeoutPolicy, retry_policies
+from twinstep.warnings import renamed
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Timeout = float | timedelta | TimeoutPolicy | None
 
 
 class TaskFunction(Generic[P, T]):
@@ -161,7 +160,7 @@ def task(
         TaskFunction,
         name=name,
         key=key,
-        retry_policy=retry_policy if retry_policy is not None else retry,
+        retry_policy=renamed("retry", "retry_policy", retry, retry_policy),
         cache_policy=cache_policy,
         timeout=timeout,
     )

@@ -36,7 +36,7 @@ def compile_spec(
     keys = {key: channel.blank() for key, channel in builder.channels.items()}
     for key, channel in keys.items():
         channel.key = key
-    router = Router(name, builder.nodes, keys, builder.schemas[builder.state_schema].checks())
+    router = Router(name, builder.nodes, keys, _checks(builder))
     channels: dict[str, AnyChannel] = {**keys, START: EphemeralValue(builder.input_schema), TASKS: Topic(Send)}
     for node in builder.nodes.values():
         make = LastValueAfterFinish if node.defer else EphemeralValue
@@ -54,7 +54,7 @@ def compile_spec(
         nodes=nodes,
         channels=channels,
         keys=all_keys,
-        input=_input(builder, keys),
+        input=_input(builder, router),
         output=_picker(builder.schemas[builder.output_schema].keys),
         output_keys=builder.schemas[builder.output_schema].keys,
         typed=builder.schemas[builder.output_schema].build,
@@ -76,8 +76,8 @@ def _joins(builder: Builder, channels: dict[str, AnyChannel]) -> dict[str, list[
         if end == END:
             continue
         late = builder.nodes[end].defer
-        channel = NamedBarrierValueAfterFinish(str, starts) if late else NamedBarrierValue(str, starts)
-        channels[_join_name(starts, end)] = channel
+        make = NamedBarrierValueAfterFinish if late else NamedBarrierValue
+        channels[_join_name(starts, end)] = make(str, starts, quorum=builder.quorums[starts, end])
         joins.setdefault(end, []).append(_join_name(starts, end))
     return joins
 
@@ -106,6 +106,7 @@ def _start_node(builder: Builder, router: Router, keys: Mapping[str, AnyChannel]
 def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str]) -> NodeSpec:
     schema = builder.schemas[node.schema]
     child = node.action.fn if isinstance(node.action.fn, Pregel) else None
+    defaults = builder.defaults
     spec = NodeSpec(
         name=node.name,
         action=node.action,
@@ -114,15 +115,20 @@ def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str])
         result=None if child is None else nested_result(child, builder.channels),
         triggers=(trigger_of(node.name), *joins),
         coerce=schema.coerce,
-        retry=node.retry,
-        cache=node.cache,
-        timeout=node.timeout,
+        retry=defaults.retry if node.retry is None else node.retry,
+        cache=node.cache or defaults.cache,
+        timeout=node.timeout or defaults.timeout,
         metadata=node.metadata,
+        trace=node.trace,
         managed=tuple(schema.managed.items()),
     )
-    if node.error_handler is not None:
-        handler = f"__error_handler__{node.name}"
-        spec.error_handler = NodeSpec(handler, node.error_handler, spec.read, router.results(f"Node '{handler}'"), ())
+    handler = node.error_handler or defaults.error_handler
+    if handler is not None:
+        name = f"__error_handler__{node.name}" if node.error_handler else "__default_error_handler__"
+        results = router.results(f"Node '{name}'")
+        spec.error_handler = NodeSpec(
+            name, handler, spec.read, results, (), retry=defaults.retry, timeout=defaults.timeout
+        )
     return spec
 
 
@@ -195,19 +201,31 @@ def _branches(builder: Builder, source: str, router: Router) -> tuple[Branch, ..
     )
 
 
-def _input(builder: Builder, keys: Mapping[str, AnyChannel]) -> Callable[[Any], list[Write]]:
+def _checks(builder: Builder) -> dict[str, Callable[[Any], Any]]:
+    """Return what validates written values; of several schemas that have a key, the first decides."""
+    checks: dict[str, Callable[[Any], Any] | None] = {}
+    for schema in builder.schemas.values():
+        own = schema.checks()
+        for key in schema.keys:
+            checks.setdefault(key, own.get(key))
+    return {key: check for key, check in checks.items() if check is not None}
+
+
+def _input(builder: Builder, router: Router) -> Callable[[Any], list[Write]]:
     """Return what turns a run's input into writes, refusing what is no input."""
-    schema = builder.schemas[builder.input_schema]
+    schema, keys = builder.schemas[builder.input_schema], router.keys
 
     def writes(value: Any) -> list[Write]:
-        if not schema.is_root:
-            for key, _ in writes_of(value, keys, defaults=True):
-                if key not in keys and key not in builder.managed:
-                    raise InvalidUpdateError(
-                        f"Input key '{key}' is not in {schema.name} ({', '.join(schema.keys)})."
-                        + did_you_mean(key, schema.keys)
-                    )
-        return [(START, value)]
+        if schema.is_root:
+            return [(START, value)]
+        found = writes_of(value, keys, defaults=True)
+        for key, _ in found:
+            if key not in keys and key not in builder.managed:
+                raise InvalidUpdateError(
+                    f"Input key '{key}' is not in {schema.name} ({', '.join(schema.keys)})."
+                    + did_you_mean(key, schema.keys)
+                )
+        return [(START, dict(router.valid(found)) if router.checks else value)]
 
     return writes
 

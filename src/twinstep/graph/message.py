@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, cast
 
 from twinstep.errors import InvalidUpdateError
+from twinstep.graph.state import StateGraph
 from twinstep.ids import new_id
 from twinstep.messages import AnyMessage, BaseMessage, MessageLike, RemoveMessage, as_message
 from twinstep.scope import require_scope
+from twinstep.warnings import deprecate
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 """`RemoveMessage(id=REMOVE_ALL_MESSAGES)` drops everything before it."""
@@ -91,3 +93,11 @@ class MessagesState(TypedDict):
     """A state with one key: the conversation."""
 
     messages: Annotated[list[AnyMessage], add_messages]
+
+
+class MessageGraph(StateGraph[list[AnyMessage], None, list[AnyMessage], list[AnyMessage]]):
+    """An older spelling: a graph whose whole state is one list of messages."""
+
+    def __init__(self) -> None:
+        deprecate("MessageGraph()", "StateGraph(MessagesState)")
+        super().__init__(cast(Any, Annotated[list[AnyMessage], add_messages]))

@@ -1,27 +1,44 @@
-"""What a builder knows of its nodes and branches."""
+"""What a builder knows of its nodes, branches and joins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from twinstep.pregel.action import Action
-from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy
+from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
+
+Join = Literal["all", "any"] | int
+"""How many nodes of a list edge have to run before its end does."""
 
 
 @dataclass(slots=True)
 class NodeDef:
-    """A node as it was added; `ends` are the possible destinations of its commands, with labels."""
+    """A node as it was added; None where the graph's defaults decide.
+
+    `ends` are the possible destinations of its commands, with labels.
+    """
 
     name: str
     action: Action
     schema: Any
     defer: bool = False
     metadata: dict[str, Any] | None = None
-    retry: tuple[RetryPolicy, ...] = ()
+    retry: tuple[RetryPolicy, ...] | None = None
     cache: CachePolicy | None = None
     error_handler: Action | None = None
     ends: dict[str, str] | None = None
+    timeout: TimeoutPolicy | None = None
+    trace: TracePolicy | None = None
+
+
+@dataclass(slots=True)
+class NodeDefaults:
+    """What nodes have that do not say otherwise."""
+
+    retry: tuple[RetryPolicy, ...] = ()
+    cache: CachePolicy | None = None
+    error_handler: Action | None = None
     timeout: TimeoutPolicy | None = None
 
 

@@ -9,7 +9,7 @@ from twinstep.constants import END, PARENT, ROOT, START, TASKS
 from twinstep.errors import InvalidUpdateError, ParentCommand, did_you_mean
 from twinstep.graph.schema import AnyChannel, writes_of
 from twinstep.stream.events import Write
-from twinstep.types import Command, Send
+from twinstep.types import Command, Overwrite, Send
 
 
 def trigger_of(node: str) -> str:
@@ -54,18 +54,25 @@ class Router:
                 found = list(result.items())
             else:
                 found = [w for part in (result if _is_mixed(result) else (result,)) for w in self._part(part)]
-            for n, (key, value) in enumerate(found):
+            for key, _ in found:
                 if key not in keys and key not in self.internal:
                     raise self.unknown_key(key, node)
-                if key in self.checks:
-                    found[n] = (key, self.checked(key, value))
-            return found
+            return self.valid(found) if self.checks else found
 
         return writes
 
-    def checked(self, key: str, value: Any) -> Any:
-        """Return a value as the type of its key."""
+    def valid(self, writes: list[Write]) -> list[Write]:
+        """Return writes with every value as the type of its key.
+
+        Raises:
+            ValidationError: of pydantic, with the key in a note.
+        """
+        return [(key, self._checked(key, value) if key in self.checks else value) for key, value in writes]
+
+    def _checked(self, key: str, value: Any) -> Any:
         try:
+            if type(value) is Overwrite:
+                return Overwrite(self.checks[key](value.value))
             return self.checks[key](value)
         except Exception as error:
             error.add_note(f"At key '{key}' of '{self.graph}'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
@@ -66,11 +67,14 @@ class Schema:
         return lambda view: build(view.pick(keys))
 
     def checks(self) -> dict[str, Callable[[Any], Any]]:
-        """Return, for the keys of a pydantic model without reducer, what validates a value written to them."""
+        """Return, for the keys of a pydantic model, what validates a value written to them.
+
+        Keys whose reducer takes anything else than values of their type are left to the node that reads them.
+        """
         fields: Any = getattr(self.type, "model_fields", None)
         if fields is None:
             return {}
-        plain = [key for key, channel in self.channels.items() if isinstance(channel, LastValue) and key in fields]
+        plain = [key for key, channel in self.channels.items() if key in fields and _takes_its_type(channel)]
         types: dict[str, Any] = {key: fields[key].annotation for key in plain}
         for key, typ in types.items():
             if fields[key].metadata:
@@ -80,6 +84,11 @@ class Schema:
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
         return self.build(dict(payload)) if self.build is not _same and isinstance(payload, Mapping) else payload
+
+
+def _takes_its_type(channel: AnyChannel) -> bool:
+    """Tell whether what is written to a key is a value of the key's type."""
+    return isinstance(channel, LastValue) or getattr(channel, "operator", None) in (operator.add, operator.or_)
 
 
 def _same(values: dict[str, Any]) -> Any:

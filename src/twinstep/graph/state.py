@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, Self, get_args, get_origin
+from typing import Any, Generic, Self
 
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT, END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
-from twinstep.graph.nodes import BranchDef, NodeDef
+from twinstep.graph.annotations import destinations_of, first_parameter_type, literals
+from twinstep.graph.nodes import BranchDef, Join, NodeDef, NodeDefaults
 from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.serde import register_schema_types
-from twinstep.types import All, CachePolicy, Command, Mismatch, OnConflict, Retry, TimeoutPolicy, retry_policies
+from twinstep.types import (
+    All,
+    CachePolicy,
+    Mismatch,
+    OnConflict,
+    Retry,
+    Timeout,
+    TimeoutPolicy,
+    TracePolicy,
+    retry_policies,
+)
 from twinstep.typing import ContextT, InputT, OutputT, StateT
+from twinstep.warnings import GraphWarning, deprecate, renamed, warn
+
+__all__ = ["END", "START", "CompiledStateGraph", "StateGraph"]
 
 log = logging.getLogger("twinstep")
 
@@ -45,6 +57,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         context_schema: type of the `context` argument of `invoke`.
         input_schema: what may be given as input, when it is not the whole state.
         output_schema: what is returned, when it is not the whole state.
+        config_schema, input, output: older spellings.
 
     Raises:
         GraphValidationError: a schema cannot be used.
@@ -72,14 +85,20 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         *,
         input_schema: type[InputT] | None = None,
         output_schema: type[OutputT] | None = None,
+        config_schema: type[ContextT] | None = None,
+        input: type[InputT] | None = None,
+        output: type[OutputT] | None = None,
     ) -> None:
-        self.state_schema, self.context_schema = state_schema, context_schema
-        self.input_schema: Any = input_schema or state_schema
-        self.output_schema: Any = output_schema or state_schema
+        self.state_schema = state_schema
+        self.context_schema = renamed("config_schema", "context_schema", config_schema, context_schema)
+        self.input_schema: Any = renamed("input", "input_schema", input, input_schema) or state_schema
+        self.output_schema: Any = renamed("output", "output_schema", output, output_schema) or state_schema
         self.nodes: dict[str, NodeDef] = {}
         self.edges: set[tuple[str, str]] = set()
         self.waiting_edges: set[tuple[tuple[str, ...], str]] = set()
+        self.quorums: dict[tuple[tuple[str, ...], str], int] = {}
         self.branches: dict[str, dict[str, BranchDef]] = {}
+        self.defaults = NodeDefaults()
         self.schemas: dict[Any, Schema] = {}
         self.channels: dict[str, AnyChannel] = {}
         self.managed: dict[str, ManagedValue] = {}
@@ -127,19 +146,22 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         cache_policy: CachePolicy | None = None,
         error_handler: Callable[..., Any] | None = None,
         destinations: Mapping[str, str] | Sequence[str] | None = None,
-        timeout: Any = None,
+        timeout: Timeout = None,
+        trace_policy: TracePolicy | None = None,
+        retry: Retry = None,
+        input: type[Any] | None = None,
     ) -> Self:
         """Add a node.
 
         Args:
             node: the node's name, or the action, whose name is then taken.
             action: a function or coroutine function of the state, a compiled graph, an entrypoint, any runnable.
-            defer: run it only when no other node is due; metadata: shown in drawings and streams.
+            defer, metadata: run only when no other node is due; what drawings and streams show beside the name.
             input_schema: what the node reads; by default the annotation of its first parameter, or the whole state.
-            retry_policy: one or several; the first that matches an error decides.
-            cache_policy: keep its result for the same input (needs `compile(cache=...)`).
-            error_handler: runs in its place when it has failed for good.
-            destinations: where its commands may go; timeout: seconds (or a policy) that one attempt may take.
+            retry_policy, cache_policy: what is tried again (of several, the first that matches decides); what is kept.
+            error_handler: runs in its place when it has failed for good; a parameter `error` receives the `NodeError`.
+            destinations, timeout: where its commands may go; seconds (or a policy) that one attempt may take.
+            trace_policy, retry, input: what `tasks` and `debug` streams show of its values; older spellings.
 
         Raises:
             GraphValidationError: the name is taken, reserved or not allowed, or the action is missing.
@@ -147,22 +169,53 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if not isinstance(node, str):
             action, node = node, Action(node).name
         self._check_name(node, action)
-        found = Action(action)
-        schema = input_schema or _first_parameter_type(action) or self.state_schema
+        policy: Retry = renamed("retry", "retry_policy", retry, retry_policy)
+        self.nodes[node] = NodeDef(
+            node,
+            Action(action),
+            self._node_schema(renamed("input", "input_schema", input, input_schema), action, error_handler),
+            defer,
+            metadata,
+            None if policy is None else retry_policies(policy),
+            cache_policy,
+            None if error_handler is None else Action(error_handler),
+            destinations_of(destinations, action),
+            TimeoutPolicy.of(timeout),
+            trace_policy,
+        )
+        return self
+
+    def _node_schema(self, given: Any, action: Any, handler: Any) -> Any:
+        """Return what a node reads; take it, and the types that its code names, into the graph."""
+        schema = given or first_parameter_type(action) or self.state_schema
         self.add_schema(schema)
         register_schema_types(action)
-        self.nodes[node] = NodeDef(
-            name=node,
-            action=found,
-            schema=schema,
-            defer=defer,
-            metadata=metadata,
-            retry=retry_policies(retry_policy),
-            cache=cache_policy,
-            error_handler=None if error_handler is None else Action(error_handler),
-            ends=destinations_of(destinations, action),
-            timeout=TimeoutPolicy.of(timeout),
-        )
+        if handler is not None:
+            register_schema_types(handler)
+        return schema
+
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: Retry = None,
+        cache_policy: CachePolicy | None = None,
+        error_handler: Callable[..., Any] | None = None,
+        timeout: Timeout = None,
+    ) -> Self:
+        """Set what nodes of this graph have that do not say otherwise; nested graphs have their own defaults.
+
+        Retry policy and timeout hold for error handlers too. What is not given stays as it was set before. The default
+        error handler appears as `__default_error_handler__`.
+        """
+        self._note_change("defaults")
+        defaults = self.defaults
+        if retry_policy is not None:
+            defaults.retry = retry_policies(retry_policy)
+        if error_handler is not None:
+            register_schema_types(error_handler)
+            defaults.error_handler = Action(error_handler)
+        defaults.cache = cache_policy or defaults.cache
+        defaults.timeout = TimeoutPolicy.of(timeout) or defaults.timeout
         return self
 
     def _check_name(self, name: str, action: Any) -> None:
@@ -183,27 +236,40 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 "Adding %s to a graph that has already been compiled: the compiled graph does not change.", what
             )
 
-    def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
+    def add_edge(self, start_key: str | Sequence[str], end_key: str, *, join: Join = "all") -> Self:
         """Run a node after another one has run; or, with a list, after all of the list have (a join).
 
+        A join waits anew after it has fired. When a run ends while a join is waiting, a `JoinWarning` says for whom.
+
+        Args:
+            start_key: the node, or the list of nodes.
+            end_key: the node to run next, or `END`.
+            join: for a list: `"all"`; a number n, to run once when n of them have run (those that come later are let
+                pass); or `"any"`, to run after each of them, as separate edges do.
+
         Raises:
-            GraphValidationError: `END` as start, or `START` as end.
+            GraphValidationError: `END` as start, or `START` as end; an unknown node in a list; an impossible `join`.
         """
         self._note_change("an edge")
-        starts = (start_key,) if isinstance(start_key, str) else tuple(start_key)
+        starts = (start_key,) if isinstance(start_key, str) else tuple(dict.fromkeys(start_key))
         if not starts:
             raise GraphValidationError(f"add_edge([], '{end_key}'): a join needs at least one node to wait for.")
         if END in starts:
             raise GraphValidationError("END cannot be a start node")
         if end_key == START:
             raise GraphValidationError("START cannot be an end node")
+        needed = _needed(join, starts, end_key)
         if isinstance(start_key, str):
             self.edges.add((start_key, end_key))
             return self
         for start in starts:
             if start not in self.nodes:
                 raise GraphValidationError(f"Need to add_node `{start}` first." + did_you_mean(start, self.nodes))
-        self.waiting_edges.add((starts, end_key))
+        if join == "any":
+            self.edges |= {(start, end_key) for start in starts}
+        else:
+            self.waiting_edges.add((starts, end_key))
+            self.quorums[starts, end_key] = needed
         return self
 
     def add_conditional_edges(
@@ -232,7 +298,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             name = f"<lambda>{len(branches)}"
         if name in branches:
             raise GraphValidationError(f"Branch with name `{name}` already exists for node `{source}`")
-        ends = _literals(path, "return") if path_map is None else path_map
+        ends = literals(path, "return") if path_map is None else path_map
         if ends is not None and not isinstance(ends, Mapping):
             ends = {end: end for end in ends}
         branches[name] = BranchDef(name, action, dict(ends) if ends is not None else None)
@@ -256,17 +322,20 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         return self
 
     def set_entry_point(self, key: str) -> Self:
-        """Start with a node: `add_edge(START, key)`."""
+        """Start with a node: an older spelling of `add_edge(START, key)`."""
+        deprecate("set_entry_point(node)", "add_edge(START, node)")
         return self.add_edge(START, key)
 
     def set_finish_point(self, key: str) -> Self:
-        """End after a node: `add_edge(key, END)`."""
+        """End after a node: an older spelling of `add_edge(key, END)`."""
+        deprecate("set_finish_point(node)", "add_edge(node, END)")
         return self.add_edge(key, END)
 
     def set_conditional_entry_point(
         self, path: Callable[..., Any], path_map: Mapping[Any, str] | Sequence[str] | None = None
     ) -> Self:
-        """Decide from the input where to start: `add_conditional_edges(START, path, path_map)`."""
+        """Decide from the input where to start: an older spelling of `add_conditional_edges(START, path, path_map)`."""
+        deprecate("set_conditional_entry_point(path)", "add_conditional_edges(START, path)")
         return self.add_conditional_edges(START, path, path_map)
 
     def validate(self, interrupt: Sequence[str] = ()) -> Self:
@@ -278,7 +347,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         from twinstep.graph.topology import check  # networkx is loaded when a graph is compiled
 
         for finding in check(self, interrupt):
-            warnings.warn(finding, stacklevel=3)
+            warn(GraphWarning(finding))
         return self
 
     def compile(
@@ -336,49 +405,17 @@ def _is_plain(channel: AnyChannel) -> bool:
     return type(channel).__name__ == "LastValue"
 
 
+def _needed(join: Join, starts: Sequence[str], end: str) -> int:
+    """Return how many of the nodes a join waits for."""
+    if join in ("all", "any"):
+        return len(starts)
+    if not isinstance(join, int) or isinstance(join, bool) or not 1 <= join <= len(starts):
+        raise GraphValidationError(
+            f"add_edge({list(starts)}, '{end}', join={join!r}): join is 'all', 'any' or a number from 1 to "
+            f"{len(starts)}."
+        )
+    return join
+
+
 def _breakpoints(names: All | Sequence[str] | None) -> tuple[str, ...]:
     return () if names is None else (names,) if isinstance(names, str) else tuple(names)
-
-
-def _annotation(fn: Any, name: str | None) -> Any:
-    """Return the annotation of a function's result (`"return"`) or of its first parameter (None)."""
-    from typing import get_type_hints
-
-    code = fn if inspect.isroutine(fn) else type(fn).__call__
-    try:
-        hints = get_type_hints(code, include_extras=True)
-        if name is None:
-            first = next(iter(inspect.signature(fn).parameters.values()), None)
-            return hints.get(first.name) if first is not None else None
-        return hints.get(name)
-    except Exception:  # annotations are optional; one that cannot be resolved says nothing
-        return None
-
-
-def _first_parameter_type(fn: Any) -> Any:
-    """Return the state class that a node's first parameter is annotated with, if it is one."""
-    from twinstep.graph.schema import hints_of
-
-    annotation = _annotation(fn, None)
-    try:
-        return annotation if inspect.isclass(annotation) and hints_of(annotation) else None
-    except Exception:
-        return None
-
-
-def _literals(fn: Any, name: str) -> list[str] | None:
-    annotation = _annotation(fn, name)
-    return list(get_args(annotation)) if get_origin(annotation) is Literal else None
-
-
-def destinations_of(given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
-    """Return where a node's commands may go: as given, or as annotated by `-> Command[Literal[...]]`."""
-    if given is not None:
-        return dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, "")
-    annotation = _annotation(action, "return")
-    for part in (annotation, *get_args(annotation)):
-        if get_origin(part) is Command:
-            inner = get_args(part)[0]
-            if get_origin(inner) is Literal:
-                return dict.fromkeys(get_args(inner), "")
-    return None

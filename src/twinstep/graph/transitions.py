@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinstep.constants import END
 from twinstep.drawing import Edge
-from twinstep.graph.state import destinations_of
+from twinstep.graph.annotations import destinations_of
 
 if TYPE_CHECKING:
     from twinstep.graph.state import StateGraph

@@ -2,5 +2,6 @@
 
 from twinstep.pregel.builder import Channel, ChannelWriteEntry, NodeBuilder, PregelNode
 from twinstep.pregel.main import Pregel
+from twinstep.types import RetryPolicy
 
-__all__ = ["Channel", "ChannelWriteEntry", "NodeBuilder", "Pregel", "PregelNode"]
+__all__ = ["Channel", "ChannelWriteEntry", "NodeBuilder", "Pregel", "PregelNode", "RetryPolicy"]

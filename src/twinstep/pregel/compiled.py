@@ -13,7 +13,16 @@ from twinstep.constants import CONFLICT_TIMEOUT
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
-from twinstep.types import ON_CONFLICT, CachePolicy, Mismatch, OnConflict, RetryPolicy, RunnableConfig, StreamMode
+from twinstep.types import (
+    ON_CONFLICT,
+    CachePolicy,
+    Mismatch,
+    OnConflict,
+    RetryPolicy,
+    RunnableConfig,
+    StreamMode,
+    ensure_valid_checkpointer,
+)
 from twinstep.typing import ContextT, InputT, OutputT, StateT
 
 T = TypeVar("T")
@@ -54,13 +63,9 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         on_conflict: OnConflict = "error",
         conflict_timeout: float = CONFLICT_TIMEOUT,
     ) -> None:
-        if checkpointer is not None and not isinstance(checkpointer, bool | Journal):
-            raise InvalidConfigError(
-                "Invalid checkpointer: expected a saver (BaseCheckpointSaver), True, False or None, got "
-                f"{type(checkpointer).__name__}."
-            )
         self.spec = spec
-        self.checkpointer, self.store, self.cache = checkpointer, store, cache
+        self.checkpointer: Journal | bool | None = ensure_valid_checkpointer(checkpointer)
+        self.store, self.cache = store, cache
         self.context_schema, self.config = context_schema, config
         self.on_mismatch: Mismatch = on_mismatch
         self.on_conflict: OnConflict = known_option("on_conflict", on_conflict, ON_CONFLICT)

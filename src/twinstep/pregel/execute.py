@@ -36,6 +36,8 @@ from twinstep.types import Command, Interrupt, RetryPolicy
 T = TypeVar("T", bound=Task)
 FLIGHTS = SingleFlight()
 """The cached calls that run at this moment, in the whole process."""
+FAILED = "failed:"
+"""Begins the id of the record of a failure that was given to the node's error handler."""
 QUESTIONS = "questions:"
 """Begins the id of the record of a task's questions."""
 
@@ -320,7 +322,11 @@ def keep(task: Task, record: Record) -> Program[None]:
         if run.memory and record.kind != "questions":
             run.records[task.id] = record._replace(value=own_copy(record.value))
         return
-    row = record_row(run, record_id(task, record), record)
+    yield from keep_row(run, record_row(run, record_id(task, record), record))
+
+
+def keep_row(run: Run, row: RecordRow) -> Program[None]:
+    """Store a record, now or (in exit durability) when the run stops."""
     run.records[row.id] = row
     if run.unused:
         run.doubtful.append(row.id)
@@ -337,6 +343,13 @@ def own_copy(value: Any) -> Any:
         return deepcopy(value)
     except Exception:  # a lock, a client, a generator: only the caller can keep from changing it
         return value
+
+
+def keep_failure(task: NodeTask, error: Exception) -> Program[None]:
+    """Put on record the failure that an error handler is going to take."""
+    run, id = task.run, FAILED + task.id
+    if run.saver is not None and id not in run.records:
+        yield from keep_row(run, record_row(run, id, Record("error", task.name, b"", error)))
 
 
 def record_id(task: Task, record: Record) -> str:
@@ -402,11 +415,19 @@ def node_record(task: NodeTask) -> Record:
 
 def _outcome(task: NodeTask) -> Program[None]:
     """Run a node's code and set on the task what came of it."""
+    if task.node.error_handler is not None and (failed := task.run.recall(FAILED + task.id)) is not None:
+        yield from _handle(task, failed.value)
+        return
     try:
         task.writes = yield from (cached(task, _writes) if task.caches else _writes(task))
     except GraphInterrupt as signal:
         task.interrupts = signal.interrupts
     except Exception as error:
+        annotate(task, error)
+        if task.node.error_handler is None or is_invalid_resume(error) or task.run.root.broken is not None:
+            task.error = error
+            return
+        task.emit_finished([], error)
         yield from _handle(task, error)
     except GeneratorExit:
         raise
@@ -415,25 +436,27 @@ def _outcome(task: NodeTask) -> Program[None]:
 
 
 def _handle(task: NodeTask, error: Exception) -> Program[None]:
-    """Give a failure to the node's error handler, or keep it."""
-    annotate(task, error)
+    """Give a failure to the node's error handler; it is on record, so that a resumed run goes on with the handler."""
     handler = task.node.error_handler
-    if handler is None:
-        task.error = error
-        return
-    task.emit_finished([], error)
-    task.failure = NodeError(task.name, error)
-    task.action, task.retry, task.timeout, task.attempt = handler.action, handler.retry, handler.timeout, 0
-    task.name = handler.name
-    task.emit_started()
+    assert handler is not None
     try:
+        yield from keep_failure(task, error)
+        task.failure = NodeError(task.node.name, error)
+        task.action, task.retry, task.timeout, task.attempt = handler.action, handler.retry, handler.timeout, 0
+        task.name = handler.name
+        task.emit_started()
         task.writes = yield from _writes(task, handler)
     except GraphInterrupt as signal:
         task.interrupts = signal.interrupts
     except Exception as second:
         annotate(task, second)
+        task.run.forget.append(FAILED + task.id)  # when the run is continued, the node is tried again
         second.__context__ = second.__context__ or error
         task.error = second
+    except GeneratorExit:
+        raise
+    except BaseException as signal:
+        task.error = signal
 
 
 def _writes(task: NodeTask, handler: NodeSpec | None = None) -> Program[list[Write]]:

@@ -27,7 +27,7 @@ from twinstep.pregel.deadline import limit_step
 from twinstep.pregel.effects import Program, RunTasks
 from twinstep.pregel.execute import QUESTIONS, record_row, release
 from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
-from twinstep.pregel.plan import plan
+from twinstep.pregel.plan import plan, warn_of_joins
 from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_questions
 from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.snapshot import checkpoint_payload
@@ -106,6 +106,7 @@ def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
             if run.interrupt_after and run.state.updated and _stops(tasks, run.interrupt_after):
                 return (yield from _break(run, "interrupt_after"))
         yield from commit_end(run, "done")
+        warn_of_joins(run)
         return Outcome(None)
     except GeneratorExit:
         raise

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from twinstep.channels import NamedBarrierValue
 from twinstep.constants import TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
 from twinstep.pregel.run import Run
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.state import State
 from twinstep.pregel.task import NodeTask, pull, push
+from twinstep.warnings import JoinWarning, warn
 
 
 def due_nodes(spec: ProgramSpec, updated: Iterable[str]) -> dict[str, list[str]]:
@@ -43,3 +45,21 @@ def next_names(spec: ProgramSpec, state: State) -> tuple[str, ...]:
     if TASKS in state.updated:
         names += [packet.node for packet in state.channels[TASKS].get()]
     return tuple(names)
+
+
+def warn_of_joins(run: Run) -> None:
+    """Warn of the joins that still wait when nothing is due any more."""
+    for name in run.spec.consumable:
+        join = run.state.channels[name]
+        if isinstance(join, NamedBarrierValue) and join.seen:
+            here, missing = (
+                ", ".join(sorted(names)) for names in (join.seen, join.names - join.seen - join.late_names)
+            )
+            ends = ", ".join(run.spec.triggers[name])
+            warn(
+                JoinWarning(
+                    f"'{run.spec.name}' has ended while its join before '{ends}' was waiting: {here} had run, "
+                    f"{missing} had not, so '{ends}' did not run. Use add_edge(..., join=n) if some of them are "
+                    "enough, or separate edges."
+                )
+            )

@@ -11,7 +11,7 @@ from twinstep.constants import START, TAG_HIDDEN, TASKS
 from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
 from twinstep.stream.events import Write
-from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy
+from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
 if TYPE_CHECKING:
     from twinstep.drawing import Edge
@@ -106,6 +106,7 @@ class NodeSpec:
         result: for a nested graph: makes the result from what its nodes wrote and what it returned.
         error_handler: runs in its place when it has failed for good.
         managed: keys of its input that the engine fills in.
+        trace: what the streams that trace it show of its input and writes.
         consumes: those of its triggers that take note of having started it.
     """
 
@@ -125,6 +126,7 @@ class NodeSpec:
     error_handler: NodeSpec | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
+    trace: TracePolicy | None = None
     managed: tuple[tuple[str, ManagedValue], ...] = ()
     consumes: tuple[str, ...] = ()
 

@@ -50,6 +50,7 @@ class Task:
     cached = fenced = gated = False
     holds: bool | None = None
     _id: str | None = None
+    trace_outputs: Callable[[Any], Any] | None = None
 
     def __init__(
         self,
@@ -248,10 +249,11 @@ class Task:
         """Tell how the task ended."""
         emit = self.run.emitter(TaskFinished)
         if emit is not None:
-            run = self.run
-            emit(
-                TaskFinished(run.ns_path, run.step, self.path, self.name, writes, plain, error, interrupts, self.cached)
+            run, trace = self.run, self.trace_outputs
+            event = TaskFinished(
+                run.ns_path, run.step, self.path, self.name, writes, plain, error, interrupts, self.cached, trace
             )
+            emit(event)
 
 
 class CallTask(Task):
@@ -312,8 +314,13 @@ class NodeTask(Task):
         return self.node.metadata
 
     @property
+    def trace_outputs(self) -> Callable[[Any], Any] | None:  # type: ignore[override]
+        return self.node.trace.process_outputs if self.node.trace is not None else None
+
+    @property
     def shown_input(self) -> Any:
-        return self.args[0]
+        trace, input = self.node.trace, self.args[0]
+        return input if trace is None or trace.process_inputs is None else trace.process_inputs(input)
 
     @property
     def visible(self) -> list[Write]:

@@ -29,6 +29,8 @@ from twinstep.store.base import (
 from twinstep.store.filters import matches
 from twinstep.store.vectors import IndexConfig, Vector, VectorIndex, nearest
 
+__all__ = ["BaseStore", "InMemoryStore"]
+
 Step = Callable[[], Result]
 
 

@@ -6,6 +6,7 @@ and a sequence number. The stream modes are filters over these events; nothing e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -79,6 +80,8 @@ class TaskFinished(TaskEvent):
     error: BaseException | None = None
     interrupts: tuple[Interrupt, ...] = ()
     cached: bool = False
+    trace: Callable[[Any], Any] | None = None
+    """Makes what traces show of the writes."""
 
 
 @dataclass(slots=True)

@@ -107,11 +107,12 @@ def _tasks(event: Event, keys: Keys) -> Any:
         start = {"id": event.id, "name": event.name, "input": event.input, "triggers": event.triggers}
         return {**start, "metadata": event.metadata} if event.metadata else start
     assert isinstance(event, TaskFinished)
+    result = as_result(event.writes)
     return {
         "id": event.id,
         "name": event.name,
         "error": event.error,
-        "result": as_result(event.writes),
+        "result": result if event.trace is None else event.trace(result),
         "interrupts": [{"value": i.value, "id": i.id, "response_schema": i.response_schema} for i in event.interrupts],
     }
 

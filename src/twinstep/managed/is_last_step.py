@@ -1,4 +1,4 @@
-"""State keys that the engine fills in at every read."""
+"""How many supersteps a run may still take, as state keys."""
 
 from __future__ import annotations
 
