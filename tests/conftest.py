@@ -86,6 +86,24 @@ def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckp
             yield saver
 
 
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server, started by the first test that asks for it."""
+    from tests.postgres import running_server  # imported here: most tests need no database driver
+
+    with running_server() as server:
+        yield server.get_uri()
+
+
+@pytest.fixture(scope="module")
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database for one test module."""
+    from tests.postgres import fresh_database
+
+    with fresh_database(postgres_url) as url:
+        yield url
+
+
 @pytest.fixture
 def thread() -> dict[str, Any]:
     """A config with a thread id."""
