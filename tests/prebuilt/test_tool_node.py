@@ -15,7 +15,7 @@ from twinstep.config import get_config
 from twinstep.errors import GraphInterrupt, GraphValidationError, InvalidUpdateError, NoCheckpointerError
 from twinstep.graph import MessagesState
 from twinstep.graph.message import REMOVE_ALL_MESSAGES, add_messages
-from twinstep.messages import HumanMessage, RemoveMessage, ToolMessage
+from twinstep.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
 from twinstep.prebuilt import (
     InjectedState,
     InjectedStore,
@@ -185,17 +185,23 @@ def test_an_unknown_tool_is_answered_with_the_names_of_those_there_are(lane):
         {"a": 1, "b": 2**70 * 1.5},
         {"a": {"$ref": "#"}, "b": [[[[]]]]},
         {"__class__": "os.system", "a": None},
-        '{"a": 1, "b"',
-        None,
-        [1, 2],
     ],
 )
 def test_hostile_arguments_are_answered_with_what_is_wrong(lane, args):
-    answers = lane.invoke(in_graph(ToolNode([add])), {"messages": [asked(call("add", args) | {"args": args})]})
+    answers = lane.invoke(in_graph(ToolNode([add])), {"messages": [asked(call("add", args))]})
     (_, status, text) = shown(answers["messages"][-1:])[0]
     assert status == "error"
     assert text.startswith("Error invoking tool 'add' with kwargs")
     assert text.endswith("Please fix the error and try again.")
+
+
+@pytest.mark.parametrize(("name", "args"), [("add", '{"a": 1, "b"'), ("add", None), ("add", "[1, 2]"), (None, "{}")])
+def test_calls_that_a_model_wrote_badly_are_answered_too(lane, name, args):
+    message = AIMessage(invalid_tool_calls=[{"name": name, "args": args, "id": "9", "error": "no JSON object"}])
+    assert tools_condition([message]) == "tools"
+    answers = lane.invoke(in_graph(ToolNode([add])), {"messages": [message]})["messages"][1:]
+    assert [(answer.status, answer.tool_call_id) for answer in answers] == [("error", "9")]
+    assert ("no JSON object" if name else "None is not a valid tool") in answers[0].content
 
 
 def handle_value(error: ValueError) -> str:

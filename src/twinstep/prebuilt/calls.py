@@ -13,6 +13,7 @@ from twinstep.messages import ToolMessage
 from twinstep.prebuilt.injection import ToolRuntime
 from twinstep.prebuilt.outcome import content_of, is_message
 from twinstep.prebuilt.tools import AnyTool, ToolInvocationError
+from twinstep.pregel.portal import run_coroutine
 from twinstep.scope import current_scope
 from twinstep.types import Command
 
@@ -34,7 +35,17 @@ def called(tool: AnyTool | None, call: Mapping[str, Any], runtime: ToolRuntime[A
             f"Error: {call['name']} is not a valid tool, try one of [{', '.join(names)}]."
             + did_you_mean(call["name"], names)
         )
+    if call.get("error") is not None:  # a call whose arguments the model's adapter could not read
+        raise ToolInvocationError(tool.name, ValueError(call["error"]), call["args"])
     return tool.call({**parsed(tool, call["args"]), **tool.inject(runtime)}, call)
+
+
+def settled(value: Any) -> Any:
+    """Return a value; wait in this thread for what a coroutine comes to, which runs on a loop."""
+    if not inspect.iscoroutine(value):
+        return value
+    scope = current_scope()
+    return asyncio.run(value) if scope is None else run_coroutine(value, scope.run.root).result()
 
 
 def parsed(tool: AnyTool, args: Any) -> dict[str, Any]:
@@ -96,8 +107,7 @@ def tool_runtime(state: Any, call_id: str | None, tools: Any = ()) -> ToolRuntim
 def call_tool(tool: AnyTool, input: Any, config: Any = None) -> Any:
     """Do what `Tool.invoke` does."""
     call, found = _read(tool, input, config)
-    result = called(tool, call, found)
-    return _result(tool, call, asyncio.run(result) if inspect.iscoroutine(result) else result)
+    return _result(tool, call, settled(called(tool, call, found)))
 
 
 async def acall_tool(tool: AnyTool, input: Any, config: Any = None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from twinstep.constants import END
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.func import entrypoint
-from twinstep.prebuilt.calls import UnknownToolError, answer, called, tool_runtime
+from twinstep.prebuilt.calls import UnknownToolError, answer, called, settled, tool_runtime
 from twinstep.prebuilt.injection import (
     InjectedState,
     InjectedStore,
@@ -33,7 +32,6 @@ from twinstep.prebuilt.outcome import (
 from twinstep.prebuilt.tools import AnyTool, Tool, ToolInvocationError, as_tool, tool
 from twinstep.pregel.action import Action
 from twinstep.pregel.futures import call as start_task
-from twinstep.pregel.portal import run_coroutine
 from twinstep.pregel.task import NodeTask
 from twinstep.scope import current_scope
 from twinstep.types import Command, RunnableConfig, TaskFuture
@@ -257,11 +255,7 @@ class ToolNode:
     def _run(self, batch: _Batch, request: ToolCallRequest) -> Any:
         """Run a tool from synchronous code; a coroutine runs on a loop, while this thread waits."""
         try:
-            result = called(request.tool, request.tool_call, request.runtime)
-            if inspect.iscoroutine(result):
-                scope = current_scope()
-                assert scope is not None
-                result = run_coroutine(result, scope.run.root).result()
+            result = settled(called(request.tool, request.tool_call, request.runtime))
             return self._answer(batch, request, result)
         except Exception as error:
             return self._failed(batch, request, error)

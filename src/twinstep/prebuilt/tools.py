@@ -11,6 +11,7 @@ from twinstep.adapter import adapter, portable
 from twinstep.errors import GraphValidationError, TwinstepError
 from twinstep.prebuilt.injection import Source, ToolInjectionError, ToolRuntime, source_of
 from twinstep.pregel.action import Action, name_of
+from twinstep.serde import register_schema_types
 
 ResponseFormat = Literal["content", "content_and_artifact"]
 """Whether a tool returns what the model sees, or a pair of that and something for the program."""
@@ -103,6 +104,7 @@ class Tool:
         if not callable(func):
             raise GraphValidationError(f"A tool is made of a function, got {type(func).__name__}.")
         self.func, self.action = func, Action(func)
+        register_schema_types(func)
         self.name = name or name_of(func)
         self.return_direct = return_direct
         self.response_format: ResponseFormat = response_format
