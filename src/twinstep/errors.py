@@ -80,7 +80,11 @@ class CheckpointCorruptError(TwinstepError):
     """A stored record is not what was written: changed, cut off, or in the wrong place."""
 
 
-class CheckpointStorageError(TwinstepError):
+class StorageError(TwinstepError):
+    """The database of a store, cache or saver refused or failed a read or a write; what was there is untouched."""
+
+
+class CheckpointStorageError(StorageError):
     """The database refused or failed a read or a write; the earlier checkpoints are untouched."""
 
 

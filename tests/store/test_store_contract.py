@@ -3,13 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import pytest
 
 from twinstep.errors import EncodingError, InvalidConfigError, InvalidNamespaceError
+from twinstep.serde import register_type
 from twinstep.store.base import BaseStore, GetOp, ListNamespacesOp, MatchCondition, Op, PutOp, SearchItem, SearchOp
+from twinstep.store.filters import matches, order_kind
 
 Call = Callable[..., Any]
 NS = ("users", "42")
@@ -84,6 +88,13 @@ def test_search_goes_below_a_prefix_in_order_of_creation(call: Call) -> None:
         ({"$or": [{"n": 1}, {"n": "z"}]}, "af"),
         ({"$and": [{"n": {"$exists": True}}, {"$or": [{"n": None}, {"n": True}]}]}, "bc"),
         ({"$or": []}, ""),
+        ({"n": {"$nin": [1, None]}}, "bdef"),
+        ({"n": {"$not": {"$gt": 0}}}, "bcdf"),
+        ({"$not": {"n": {"$exists": True}}}, "d"),
+        ({"deep": {}}, "e"),
+        ({"deep": {"$eq": {}}}, ""),
+        ({"deep": {"x": {"$exists": True}, "y": {"$exists": False}}}, "e"),
+        ({"n": {"x": 1}}, ""),
         ({"n": 2.5, "deep": {"$exists": True}}, "e"),
         ({"n": 1, "deep": {"$exists": True}}, ""),
     ],
@@ -116,6 +127,12 @@ def test_w58_filters(store: BaseStore, condition: dict[str, Any], keys: str) -> 
         ({"n": {"$lte": True}}, "a number or a str"),
         ({"n": {"$in": "ab"}}, "a list of values"),
         ({"n": {"$exists": 1}}, "True or False"),
+        ({"n": {"$nin": 1}}, "a list of values"),
+        ({"n": {"$not": 1}}, "a mapping of operators"),
+        ({"n": {"$not": {"$gtt": 1}}}, r"Did you mean '\$gt"),
+        ({"n": {"deep": {"$inn": 1}}}, r"Did you mean '\$in'"),
+        ({"n": {"deep": {1: 1}}}, "not a str"),
+        ({"$not": [1]}, "must be a mapping"),
     ],
 )
 def test_bad_filters_are_refused(store: BaseStore, condition: Any, message: str) -> None:
@@ -124,11 +141,15 @@ def test_bad_filters_are_refused(store: BaseStore, condition: Any, message: str)
 
 
 def test_deep_filters_are_refused(store: BaseStore) -> None:
-    condition: dict[str, Any] = {"n": 1}
+    deep: dict[str, Any] = {"$gt": 1}
     for _ in range(5_000):
-        condition = {"$and": [condition]}
-    with pytest.raises(InvalidConfigError, match="deeper than"):
-        store.search((), filter=condition)
+        deep = {"$not": deep}
+    conditions: list[dict[str, Any]] = [{"n": 1}] * 3
+    for _ in range(5_000):
+        conditions = [{"$and": [conditions[0]]}, {"$not": conditions[1]}, {"n": conditions[2]}]
+    for condition in [*conditions, {"n": deep}]:
+        with pytest.raises(InvalidConfigError, match=r"deeper than|a mapping of operators"):
+            store.search((), filter=condition)
 
 
 def test_list_namespaces(call: Call) -> None:
@@ -144,29 +165,14 @@ def test_list_namespaces(call: Call) -> None:
     assert listed(max_depth=2, limit=2, offset=1) == [("a", "x"), ("a", "y")]
 
 
-def test_batch_applies_operations_in_order(call: Call) -> None:
-    results = call(
-        "batch",
-        [
-            PutOp(NS, "k", {"n": 1}),
-            GetOp(NS, "k"),
-            SearchOp((), {"n": 1}),
-            PutOp(NS, "k", None),
-            GetOp(NS, "k"),
-            PutOp(("b",), "k", {}),
-            ListNamespacesOp((MatchCondition("prefix", ("*",)),)),
-        ],
-    )
-    assert [type(result).__name__ for result in results] == [
-        "NoneType",
-        "Item",
-        "list",
-        "NoneType",
-        "NoneType",
-        "NoneType",
-        "list",
-    ]
-    assert (results[1].value, results[2][0].value, results[6]) == ({"n": 1}, {"n": 1}, [("b",)])
+def test_reads_of_a_batch_see_what_was_before_it_and_the_last_write_of_a_key_counts(call: Call) -> None:
+    reads = [GetOp(NS, "k"), SearchOp((), {"n": 1}), ListNamespacesOp((MatchCondition("prefix", ("*",)),))]
+    first = [PutOp(NS, "k", {"n": 0}), PutOp(NS, "k", {"n": 1}), reads[0], PutOp(("b",), "k", {})]
+    assert call("batch", [*first, *reads[1:], PutOp(("b",), "k", None)]) == [None, None, None, None, [], [], None]
+    item, found, spaces, *rest = call("batch", [*reads, PutOp(NS, "k", None), PutOp(("b",), "k", {})])
+    assert (item.value, [each.value for each in found], spaces, rest) == ({"n": 1}, [{"n": 1}], [NS], [None, None])
+    assert call("batch", reads) == [None, [], [("b",)]]
+    assert call("batch", []) == []
 
 
 class CompactOp(Op[None]):
@@ -180,7 +186,6 @@ class CompactOp(Op[None]):
         ("get", InvalidConfigError),
         (SearchOp((), query="hello"), InvalidConfigError),
         (PutOp(NS, "lock", {"lock": threading.Lock()}), EncodingError),
-        (PutOp(NS, "k", {}, ttl=5), InvalidConfigError),
     ],
 )
 def test_a_batch_with_a_refused_operation_changes_nothing(call: Call, bad: Any, error: type[Exception]) -> None:
@@ -304,3 +309,106 @@ def test_a_backend_needs_only_batch() -> None:
     (sync_ops, here), (async_ops, there) = seen
     assert sync_ops == async_ops == [PutOp(NS, "k", {"a": 1}, ["a"], 5)]
     assert there != here
+
+
+class Colour(StrEnum):
+    """A str that is more than a str."""
+
+    RED = "red"
+
+
+register_type(Colour)
+
+ODD_VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2**53,
+    2**53 + 1,
+    2**70,
+    -(2**70),
+    1.5,
+    float("inf"),
+    float("nan"),
+    -0.0,
+    "",
+    "1",
+    "true",
+    "null",
+    "Ünïcødé 💡",
+    "a\0b",
+    "\ud800",
+    "'; DROP TABLE x; --",
+    "%s ? $1",
+    b"1",
+    [],
+    [1],
+    (1,),
+    [1, [True]],
+    {},
+    {"a": None},
+    {"a": {"b": 1}},
+    {1},
+    Decimal(1),
+    Decimal("1.5"),
+    datetime(2024, 5, 1, tzinfo=UTC),
+    date(2024, 5, 1),
+    Colour.RED,
+]
+"""What users may keep in a field, and ask for."""
+
+
+def _conditions_of(value: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"v": {"$eq": value}},
+        {"v": {"$ne": value}},
+        {"v": {"$in": [value, "other"]}},
+        {"v": {"$nin": [value]}},
+    ]
+    if order_kind(value):
+        found += [{"v": {symbol: value}} for symbol in ("$gt", "$gte", "$lt", "$lte")]
+    return found if isinstance(value, dict) else [{"v": value}, *found]
+
+
+def test_values_come_back_exactly_and_every_backend_filters_them_alike(store: BaseStore) -> None:
+    store.batch([PutOp(NS, f"{n:02}", {"v": value, "\"' .$": n}) for n, value in enumerate(ODD_VALUES)])
+    store.put(NS, "missing", {})
+    for n, value in enumerate(ODD_VALUES):
+        found = store.get(NS, f"{n:02}")
+        assert found
+        assert repr(found.value) == repr({"v": value, "\"' .$": n})
+    every = [*({"v": value} for value in ODD_VALUES), {}]
+    for condition in [each for value in ODD_VALUES for each in _conditions_of(value)] + [{"\"' .$": 3}, {"V": None}]:
+        expected = [n for n, value in enumerate([*every[:-1], {}]) if matches(condition, {**value, "\"' .$": n})]
+        keys = [item.key for item in store.search(NS, filter=condition, limit=100)]
+        assert keys == [f"{n:02}" if n < len(ODD_VALUES) else "missing" for n in expected], condition
+
+
+def test_what_cannot_be_stored_is_named_with_its_place(store: BaseStore) -> None:
+    with pytest.raises(EncodingError, match=r"value of 'k' in \('users', '42'\).*deep.*2"):
+        store.put(NS, "k", {"deep": [1, 2, threading.Lock()]})
+    assert store.get(NS, "k") is None
+
+
+def test_pages_of_a_long_search_fit_together(store: BaseStore) -> None:
+    spaces = [("a", "x"), ("a",), ("b",)]
+    store.batch([PutOp(spaces[n % 3], str(n), {"n": n, "even": n % 2 == 0}) for n in range(1200)])
+    for prefix, step in [((), 1), (("a",), 3), (("b",), 3), (("a", "x"), 3)]:
+        every = [n for n in range(1200) if not prefix or spaces[n % 3][: len(prefix)] == prefix]
+        for condition, wanted in [(None, every), ({"even": True}, [n for n in every if n % 2 == 0])]:
+            found: list[int] = []
+            while page := store.search(prefix, filter=condition, limit=350, offset=len(found)):
+                found += [item.value["n"] for item in page]
+            assert found == wanted, (prefix, condition, step)
+
+
+def test_async_calls_of_one_loop_do_not_wait_for_each_other(store: BaseStore) -> None:
+    async def main() -> int:
+        await asyncio.gather(*(store.aput(NS, str(n), {"n": n}) for n in range(20)))
+        return len(await store.asearch(NS, limit=100))
+
+    assert asyncio.run(main()) == 20
+    assert asyncio.run(main()) == 20

@@ -198,6 +198,12 @@ class ListNamespacesOp(Op[list[Namespace]]):
         if self.max_depth is not None:
             check_count("max_depth", self.max_depth, least=1)
 
+    def listed(self, namespaces: Iterable[Namespace]) -> list[Namespace]:
+        """Return what this operation lists of the namespaces that there are."""
+        conditions = self.match_conditions or ()
+        found = (space for space in namespaces if all(condition.holds(space) for condition in conditions))
+        return sorted({space[: self.max_depth] for space in found})[self.offset : self.offset + self.limit]
+
 
 Result: TypeAlias = Item | list[SearchItem] | list[Namespace] | None
 
@@ -205,8 +211,8 @@ Result: TypeAlias = Item | list[SearchItem] | list[Namespace] | None
 class BaseStore(ABC):
     """A long-term memory that threads and runs share.
 
-    A backend implements `batch`. It copies values in and out, is safe to use from several threads, applies the
-    operations of a batch in order and all or none of them, and decides filters as `twinstep.store.filters` does.
+    A backend implements `batch`. It copies values in and out, is safe to use from several threads, applies all
+    operations of a batch or none of them, and decides filters as `twinstep.store.filters` does.
 
     Attributes:
         blocking: whether `batch` may wait for something; the async methods run it in a thread if so, else directly.
@@ -216,9 +222,10 @@ class BaseStore(ABC):
 
     @abstractmethod
     def batch(self, ops: Iterable[Op[Any]]) -> list[Result]:
-        """Apply operations in order and return their results in the same order.
+        """Apply operations and return their results in the same order.
 
-        An operation sees what those before it wrote. When one is refused, none is applied.
+        Reads see what there was before the batch; of several writes of one key the last one counts. When an operation
+        is refused, none is applied.
 
         Raises:
             InvalidConfigError: the backend does not know an operation or cannot do what it asks for.

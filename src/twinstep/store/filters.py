@@ -1,10 +1,13 @@
 """Filters over stored values: the one meaning that every backend gives to them.
 
 A filter is a mapping from field names to what is wanted: a value (equality), or operators such as `{"$gte": 3}`, all of
-which must hold. `$and` and `$or` combine lists of filters. Fields are the top-level keys of a value.
+which must hold. A mapping without operators describes the field's own fields in the same way, whatever others it has;
+`$eq` compares with the mapping itself. `$and` and `$or` combine lists of filters, `$not` turns one round. Fields are
+the top-level keys of a value.
 
 * A field that is missing is not a field that is None: `{"k": None}` matches only items that have `k` with None.
-* `$ne` is the exact opposite of `$eq`, so it also matches items without the field; every other comparison needs it.
+* `$ne`, `$nin` and `$not` are the exact opposites of `$eq`, `$in` and what they hold, so they also match items without
+  the field; every other comparison needs it.
 * Values compare as in JSON: booleans are not numbers, a tuple equals a list, numbers compare across int and float.
 * `$gt $gte $lt $lte` order numbers with numbers and texts with texts (by code point); anything else never matches.
 """
@@ -17,7 +20,7 @@ from typing import Any, Final, TypeGuard
 
 MISSING: Final = object()
 """Stands for the value of a field that an item does not have."""
-COMBINERS: Final = ("$and", "$or")
+COMBINERS: Final = ("$and", "$or", "$not")
 
 
 def same(left: Any, right: Any) -> bool:
@@ -56,6 +59,8 @@ OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "$eq": same,
     "$ne": lambda found, operand: not same(found, operand),
     "$in": lambda found, operand: any(same(found, one) for one in operand),
+    "$nin": lambda found, operand: not any(same(found, one) for one in operand),
+    "$not": lambda found, operand: not fulfils(found, operand),
     "$exists": lambda found, operand: (found is not MISSING) is operand,
     **ORDERINGS,
 }
@@ -77,7 +82,15 @@ def _holds(name: str, wanted: Any, value: Mapping[str, Any]) -> bool:
         return all(matches(part, value) for part in wanted)
     if name == "$or":
         return any(matches(part, value) for part in wanted)
-    found = value.get(name, MISSING)
+    if name == "$not":
+        return not matches(wanted, value)
+    return fulfils(value.get(name, MISSING), wanted)
+
+
+def fulfils(found: Any, wanted: Any) -> bool:
+    """Tell whether a field's value, or MISSING, is what a filter wants of it."""
     if has_operators(wanted):
         return all(OPERATORS[symbol](found, operand) for symbol, operand in wanted.items())
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and matches(wanted, found)
     return same(found, wanted)

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
-from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
-from itertools import count
-from reprlib import repr as short
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from twinstep.errors import EncodingError, InvalidConfigError
-from twinstep.store.base import (
-    BaseStore,
-    GetOp,
-    Item,
-    ListNamespacesOp,
-    Namespace,
-    Op,
-    PutOp,
-    Result,
-    SearchItem,
-    SearchOp,
-    Value,
-)
+from twinstep.store.backend import BackendStore, Batch, Write, decoded, item, now, search_item
+from twinstep.store.base import BaseStore, GetOp, Item, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
+from twinstep.store.expiry import TTLConfig
 from twinstep.store.filters import matches
-from twinstep.store.vectors import IndexConfig, Vector, VectorIndex, nearest
+from twinstep.store.ranking import ranked
+from twinstep.store.vectors import IndexConfig, Vector
 
 __all__ = ["BaseStore", "InMemoryStore"]
 
-Step = Callable[[], Result]
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is kept of an item. It is replaced as a whole, so that it can be read without the lock."""
 
-class _Record(NamedTuple):
-    """What is kept of an item. It is replaced as a whole and never changed, so it can be read without the lock."""
-
-    item: Item
+    namespace: Namespace
+    key: str
+    data: bytes
+    created: int
+    updated: int
     order: int
-    vectors: Sequence[Vector]
+    vectors: Sequence[bytes]
+    life: int | None
 
 
-class InMemoryStore(BaseStore):
-    """Keep items until the process ends.
+class _Read(NamedTuple):
+    """The records that a read may return, as they stood when it was its turn, and the moment."""
 
-    Safe to use from several threads. Values are copied in and out. Items do not expire: a time to live is refused.
+    op: GetOp | SearchOp | ListNamespacesOp
+    records: Sequence[_Record]
+    at: int
+
+
+class InMemoryStore(BackendStore):
+    """Keep items until they expire or the process ends.
+
+    Safe to use from several threads. Values are copied in and out, and what the other stores refuse is refused here
+    too.
 
     Args:
         index: makes values searchable by meaning, see `twinstep.store.vectors.IndexConfig`. The embedding function is
-            called outside of the lock, and in a thread when the caller is async.
+            called outside of the lock.
+        ttl: how long items live, see `twinstep.store.expiry.TTLConfig`.
 
     Example:
         >>> store = InMemoryStore()
@@ -58,114 +58,106 @@ class InMemoryStore(BaseStore):
         {'food': 'soup', 'stars': 5}
     """
 
-    def __init__(self, *, index: IndexConfig | None = None) -> None:
-        self.blocking = index is not None
-        self._index = VectorIndex(index) if index is not None else None
+    blocking = False
+
+    def __init__(self, *, index: IndexConfig | None = None, ttl: TTLConfig | None = None) -> None:
+        super().__init__(index=index, ttl=ttl)
         self._spaces: dict[Namespace, dict[str, _Record]] = {}
+        self._expires: dict[tuple[Namespace, str], int] = {}
         self._orders = count()
         self._lock = Lock()
 
-    def batch(self, ops: Iterable[Op[Any]]) -> list[Result]:
-        """Apply operations in order, all or none; see `BaseStore.batch`."""
-        ops = list(ops)
-        vectors = self._index.embed(ops) if self._index else {}
-        # Everything that can fail happens in _step, before anything changes.
-        steps = [self._step(op, vectors.get(n, ())) for n, op in enumerate(ops)]
+    def _apply(self, batch: Batch) -> list[Result]:
+        at = now()
         with self._lock:
-            results = [step() for step in steps]
-        return [_copied(result) for result in results]
+            reads = [(n, _Read(op, self._candidates(op, at), at)) for n, op in batch.reads]
+            for write in batch.writes:
+                self._write_down(write, at)
+        results: list[Result] = [None] * batch.count
+        for n, read in reads:
+            results[n] = self._answer(read, batch.queries.get(n))
+        return results
 
-    def _step(self, op: Op[Any], vectors: Sequence[Vector]) -> Step:
-        """Return what is to be done under the lock for one operation."""
-        match op:
-            case GetOp():
-                return partial(self._get, op)
-            case PutOp(value=None):
-                return partial(self._delete, op)
-            case PutOp():
-                return partial(self._put, op, self._checked_copy(op), vectors)
-            case SearchOp():
-                return partial(self._search, op, self._query_vector(op, vectors))
-            case ListNamespacesOp():
-                return partial(self._list_namespaces, op)
-        raise InvalidConfigError(
-            f"InMemoryStore does not know the operation {short(op)}. "
-            "Use GetOp, PutOp, SearchOp or ListNamespacesOp of twinstep.store.base."
-        )
+    def sweep_ttl(self) -> int:
+        """Remove the items that have expired and return how many they were."""
+        at = now()
+        with self._lock:
+            gone = [place for place, expires in self._expires.items() if expires <= at]
+            for namespace, key in gone:
+                self._remove(namespace, key)
+        return len(gone)
 
-    def _checked_copy(self, op: PutOp) -> Value:
-        if isinstance(op.ttl, (int, float)):
-            raise InvalidConfigError(
-                f"InMemoryStore keeps items for ever, but {op.key!r} came with ttl={op.ttl}. Leave ttl out."
-            )
-        try:
-            return deepcopy(dict(op.value or {}))
-        except Exception as error:
-            raise EncodingError(
-                f"The value for {op.key!r} in {op.namespace!r} cannot be copied: {error}. Store plain data."
-            ) from error
+    # ------------------------------------------------------------------ under the lock
 
-    def _query_vector(self, op: SearchOp, vectors: Sequence[Vector]) -> Vector | None:
-        if op.query is None:
-            return None
-        if not vectors:
-            raise InvalidConfigError(
-                "search(query=...) needs a store with an index. "
-                "Create it with InMemoryStore(index={'dims': ..., 'embed': ...}) or leave the query out."
-            )
-        return vectors[0]
+    def _candidates(self, op: GetOp | SearchOp | ListNamespacesOp, at: int) -> list[_Record]:
+        hidden = self._expiry.hidden_until(at)
+        return [each for each in self._below(op) if self._expires.get((each.namespace, each.key), at + 1) > hidden]
 
-    def _get(self, op: GetOp) -> Item | None:
-        record = self._spaces.get(op.namespace, {}).get(op.key)
-        return record.item if record else None
+    def _below(self, op: GetOp | SearchOp | ListNamespacesOp) -> Iterable[_Record]:
+        if isinstance(op, GetOp):
+            record = self._spaces.get(op.namespace, {}).get(op.key)
+            return [record] if record else []
+        prefix = op.namespace_prefix if isinstance(op, SearchOp) else ()
+        spaces = (records for space, records in self._spaces.items() if space[: len(prefix)] == prefix)
+        return (record for records in spaces for record in records.values())
 
-    def _delete(self, op: PutOp) -> None:
-        records = self._spaces.get(op.namespace, {})
-        if records.pop(op.key, None) and not records:
-            del self._spaces[op.namespace]
+    def _write_down(self, write: Write, at: int) -> None:
+        if write.data is None:
+            self._remove(write.namespace, write.key)
+            return
+        place = write.namespace, write.key
+        records = self._spaces.setdefault(write.namespace, {})
+        old = records.get(write.key)
+        order = old.order if old else next(self._orders)
+        created = old.created if old and self._expires.get(place, at + 1) > at else at
+        records[write.key] = _Record(*place, write.data, created, at, order, write.vectors, write.life)
+        self._expires.pop(place, None)
+        if write.life is not None:
+            self._expires[place] = at + write.life
 
-    def _put(self, op: PutOp, value: Value, vectors: Sequence[Vector]) -> None:
-        records = self._spaces.setdefault(op.namespace, {})
-        old, now = records.get(op.key), datetime.now(UTC)
-        created, order = (old.item.created_at, old.order) if old else (now, next(self._orders))
-        item = Item(namespace=op.namespace, key=op.key, value=value, created_at=created, updated_at=now)
-        records[op.key] = _Record(item, order, vectors)
+    def _remove(self, namespace: Namespace, key: str) -> None:
+        records = self._spaces.get(namespace, {})
+        if records.pop(key, None) and not records:
+            del self._spaces[namespace]
+        self._expires.pop((namespace, key), None)
 
-    def _search(self, op: SearchOp, query: Vector | None) -> list[SearchItem]:
-        found = sorted(self._matching(op), key=lambda record: record.order)
-        scores = [nearest(query, record.vectors) if query else None for record in found]
-        scored = list(zip(found, scores, strict=True))
-        if query:
-            scored.sort(key=lambda pair: -2.0 if pair[1] is None else pair[1], reverse=True)
-        return [_search_item(record.item, score) for record, score in scored[op.offset : op.offset + op.limit]]
+    # ------------------------------------------------------------------ outside of it
 
-    def _matching(self, op: SearchOp) -> Iterable[_Record]:
-        depth = len(op.namespace_prefix)
-        for namespace, records in self._spaces.items():
-            if namespace[:depth] == op.namespace_prefix:
-                for record in records.values():
-                    if op.filter is None or matches(op.filter, record.item.value):
-                        yield record
+    def _answer(self, read: _Read, query: Vector | None) -> Result:
+        op = read.op
+        if isinstance(op, ListNamespacesOp):
+            return op.listed({record.namespace for record in read.records})
+        if isinstance(op, GetOp):
+            self._refresh(op, read.records, read.at)
+            return _item(read.records[0]) if read.records else None
+        ordered = sorted(read.records, key=lambda record: record.order)
+        found_in_order = ((record, None) for record in ordered) if query is None else _ranked(ordered, query)
+        page = list(islice(_matching(op, found_in_order), op.offset, op.offset + op.limit))
+        self._refresh(op, [record for record, _ in page], read.at)
+        return [found for _, found in page]
 
-    def _list_namespaces(self, op: ListNamespacesOp) -> list[Namespace]:
-        conditions = op.match_conditions or ()
-        found = (space for space in self._spaces if all(condition.holds(space) for condition in conditions))
-        return sorted({space[: op.max_depth] for space in found})[op.offset : op.offset + op.limit]
+    def _refresh(self, op: GetOp | SearchOp, records: Sequence[_Record], at: int) -> None:
+        if self._expiry.refreshes(op.refresh_ttl) and any(record.life is not None for record in records):
+            with self._lock:
+                for record in records:
+                    place = record.namespace, record.key
+                    if record.life is not None and place in self._expires:
+                        self._expires[place] = at + record.life
 
 
-def _search_item(item: Item, score: float | None) -> SearchItem:
-    return SearchItem(
-        namespace=item.namespace,
-        key=item.key,
-        value=item.value,
-        created_at=item.created_at,
-        updated_at=item.updated_at,
-        score=score,
-    )
+def _item(record: _Record) -> Item:
+    value = decoded(record.namespace, record.key, record.data)
+    return item(record.namespace, record.key, value, record.created, record.updated)
 
 
-def _copied(result: Any) -> Any:
-    """Return a result whose values belong to the caller."""
-    if isinstance(result, Item):
-        return replace(result, value=deepcopy(result.value))
-    return list(map(_copied, result)) if isinstance(result, list) else result
+def _matching(op: SearchOp, ranked: Iterable[tuple[_Record, float | None]]) -> Iterator[tuple[_Record, SearchItem]]:
+    for record, score in ranked:
+        found = _item(record)
+        if op.filter is None or matches(op.filter, found.value):
+            yield record, search_item(found, score)
+
+
+def _ranked(records: Sequence[_Record], query: Vector) -> Iterator[tuple[_Record, float | None]]:
+    """Yield records, the nearest to a query first and those without vectors last."""
+    yield from ranked(query, [(record.order, record, record.vectors) for record in records if record.vectors])
+    yield from ((record, None) for record in records if not record.vectors)

@@ -148,39 +148,52 @@ def check_filter(condition: Any, *, depth: int = 1) -> None:
 
     Raises:
         InvalidConfigError: an unknown operator (the message names the nearest known one), an operand of the wrong kind,
-            a field that is no str, or more than `MAX_FILTER_DEPTH` levels of `$and` and `$or`.
+            a field that is no str, or more than `MAX_FILTER_DEPTH` levels of filters in filters.
     """
     if not isinstance(condition, Mapping):
         raise InvalidConfigError(f"Filter {short(condition)} must be a mapping such as {{'age': {{'$gte': 18}}}}.")
     if depth > MAX_FILTER_DEPTH:
-        raise InvalidConfigError(f"The filter nests $and and $or deeper than {MAX_FILTER_DEPTH} levels. Flatten it.")
+        raise InvalidConfigError(f"The filter holds filters deeper than {MAX_FILTER_DEPTH} levels. Flatten it.")
     for name, wanted in condition.items():
         if not isinstance(name, str):
             raise InvalidConfigError(f"Filter field {short(name)} is a {type(name).__name__}, not a str.")
         if name.startswith("$"):
             _check_parts(name, wanted, depth)
-        elif has_operators(wanted):
-            for symbol, operand in wanted.items():
-                _check_operand(name, symbol, operand)
+        else:
+            _check_wanted(name, wanted, depth)
 
 
 def _check_parts(name: str, parts: Any, depth: int) -> None:
-    if name in OPERATORS:
+    if name in OPERATORS and name not in COMBINERS:
         raise InvalidConfigError(f"Operator '{name}' needs a field around it: {{'field': {{'{name}': ...}}}}.")
     _known(name, COMBINERS, "operator")
-    if not isinstance(parts, (list, tuple)):
+    if name == "$not":
+        parts = [parts]
+    elif not isinstance(parts, (list, tuple)):
         raise InvalidConfigError(f"'{name}' takes a list of filters, not {short(parts)}.")
     for part in parts:
         check_filter(part, depth=depth + 1)
 
 
-def _check_operand(field: str, symbol: Any, operand: Any) -> None:
+def _check_wanted(field: str, wanted: Any, depth: int) -> None:
+    if has_operators(wanted):
+        for symbol, operand in wanted.items():
+            _check_operand(field, symbol, operand, depth)
+    elif isinstance(wanted, Mapping):
+        check_filter(wanted, depth=depth + 1)
+
+
+def _check_operand(field: str, symbol: Any, operand: Any, depth: int) -> None:
     _known(symbol, OPERATORS, f"operator for field '{field}'")
     where = f"'{symbol}' for field '{field}' takes"
     if symbol in ORDERINGS and order_kind(operand) is None:
         raise InvalidConfigError(f"{where} a number or a str, not {short(operand)}.")
-    if symbol == "$in" and not isinstance(operand, (list, tuple, set, frozenset)):
+    if symbol in ("$in", "$nin") and not isinstance(operand, (list, tuple, set, frozenset)):
         raise InvalidConfigError(f"{where} a list of values, not {short(operand)}.")
+    if symbol == "$not":
+        if depth > MAX_FILTER_DEPTH or not has_operators(operand):
+            raise InvalidConfigError(f"{where} a mapping of operators, not {short(operand)}.")
+        _check_wanted(field, operand, depth + 1)
     if symbol == "$exists" and not isinstance(operand, bool):
         raise InvalidConfigError(f"{where} True or False, not {short(operand)}.")
 

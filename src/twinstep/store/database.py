@@ -1,0 +1,78 @@
+"""What the stores in databases share: when their programs run."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import ClassVar, Self
+
+from twinstep.sql.schema import Database, Ready
+from twinstep.store.backend import BackendStore, Batch
+from twinstep.store.base import GetOp, Result
+from twinstep.store.expiry import TTLConfig, now
+from twinstep.store.sql import Spelling, StoreProgram
+from twinstep.store.vectors import IndexConfig
+
+
+class DatabaseStore(BackendStore):
+    """A store in a database; a subclass sets `_db`, which calls `_opened` when it has opened."""
+
+    _db: Database
+    _plain: ClassVar[Spelling]
+
+    def __init__(self, *, index: IndexConfig | None, ttl: TTLConfig | None) -> None:
+        super().__init__(index=index, ttl=ttl)
+        self._sql = StoreProgram(self._plain, self._expiry, indexed=False)
+
+    def setup(self) -> Ready:
+        """Open the database and make the tables; every other call does so when it is needed. May be awaited.
+
+        Raises:
+            StorageError: it cannot be opened, or a newer version of the library made the tables.
+            CheckpointCorruptError: a file is no database.
+            InvalidConfigError: the vectors that are there have another length than `index` says.
+        """
+        self._db.open()
+        return Ready()
+
+    def _apply(self, batch: Batch) -> list[Result]:
+        self._db.open()
+        at, db = now(), self._db
+        if batch.count == 1 and not batch.writes and isinstance(batch.reads[0][1], GetOp):
+            applied = db.run(self._sql.apply(batch, at))
+        else:
+            applied = db.transact(self._sql.apply(batch, at), write=bool(batch.writes))
+        if applied.refresh:
+            db.transact(self._sql.refresh(applied.refresh, at))
+        return applied.results
+
+    def sweep_ttl(self) -> int:
+        """Remove the items that have expired and return how many they were."""
+        self._db.open()
+        return self._db.transact(self._sql.sweep(now()))
+
+    def close(self) -> None:
+        """Stop the sweeper and close what the store has opened; the store cannot be used afterwards."""
+        self.stop_ttl_sweeper()
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        self.setup()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        from asyncio import to_thread
+
+        await to_thread(self.setup)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        from asyncio import to_thread
+
+        await to_thread(self.close)

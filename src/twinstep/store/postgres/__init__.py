@@ -1,0 +1,129 @@
+"""The store that keeps everything in a PostgreSQL database."""
+
+from __future__ import annotations
+
+from array import array
+from contextlib import suppress
+from sys import byteorder
+from typing import Any, Self
+
+from twinstep.errors import StorageError
+from twinstep.sql.postgres import PoolConfig, PostgresDatabase, Source
+from twinstep.sql.schema import Program
+from twinstep.store.database import DatabaseStore
+from twinstep.store.expiry import TTLConfig
+from twinstep.store.sql import SCHEMA, Spelling, StoreProgram, claim
+from twinstep.store.vectors import IndexConfig, from_blob
+
+__all__ = ["AsyncPostgresStore", "PoolConfig", "PostgresStore"]
+
+
+def _to_text(vector: bytes) -> str:
+    return "[" + ",".join([f"{number:.9g}" for number in from_blob(vector)]) + "]"
+
+
+def _from_pgvector(column: bytes) -> bytes:
+    """Return the bytes of a vector in pgvector's binary format: two 16-bit numbers, then 32-bit ones, big-endian."""
+    if byteorder == "big":
+        return from_blob(bytes(column[4:])).tobytes()
+    vector = array("f", column[4:])
+    vector.byteswap()
+    return vector.tobytes()
+
+
+_COMMON: dict[str, Any] = {
+    "among": "= ANY(?)",
+    "numbers": list,
+    "for_update": " FOR UPDATE",
+    "lock": "SELECT pg_advisory_xact_lock(hashtext('twinstep_store_items'))",
+    "number": "?::bigint",
+}
+_PLAIN = Spelling(**_COMMON, vector="?::bytea")
+_WITH_EXTENSION = Spelling(
+    **_COMMON,
+    vector="?::vector",
+    distance="vector <#> ?::vector",
+    similarity=lambda distance: -distance,
+    to_column=_to_text,
+    from_column=_from_pgvector,
+)
+
+
+class PostgresStore(DatabaseStore):
+    """Keeps items in PostgreSQL, for synchronous and asynchronous callers alike.
+
+    One store may be used from any number of threads and event loops, and one database by any number of processes. The
+    tables, whose names begin with `twinstep_store_`, are made on first use. A connection that was lost is made again by
+    the next call. Asynchronous calls run in threads; with `pool_config` several run at once.
+
+    Searches by meaning are computed by pgvector if the database had it (or could make the extension) when the first
+    store with an index was opened, else here; the order of results and their scores are the same.
+
+    Args:
+        conn: a connection string; or a `psycopg.Connection` or `psycopg_pool.ConnectionPool`, which stays open when the
+            store is closed.
+        index: makes values searchable by meaning, see `twinstep.store.vectors.IndexConfig`.
+        ttl: how long items live, see `twinstep.store.expiry.TTLConfig`.
+        pool_config: makes a pool of connections from a connection string; without it there is one.
+    """
+
+    _plain = _PLAIN
+
+    def __init__(
+        self,
+        conn: Source,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        pool_config: PoolConfig | None = None,
+    ) -> None:
+        super().__init__(index=index, ttl=ttl)
+        self._db = PostgresDatabase(conn, SCHEMA, pool=pool_config, opened=self._opened)
+
+    @classmethod
+    def from_conn_string(
+        cls,
+        conn_string: str,
+        *,
+        pipeline: bool = False,
+        pool_config: PoolConfig | None = None,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+    ) -> Self:
+        """Return a store for a database; use it in `with` or `async with`, or call `close` at the end.
+
+        `pipeline` has no effect: writes of a batch are always sent together.
+        """
+        return cls(conn_string, index=index, ttl=ttl, pool_config=pool_config)
+
+    def _opened(self) -> None:
+        db, dims = self._db, self._index.dims if self._index else None
+        if dims is not None and not db.transact(claim(None)):
+            self._use_pgvector()
+        indexed = db.transact(claim(dims))
+        fast = db.transact(_column_type()) == "vector"
+        self._sql = StoreProgram(_WITH_EXTENSION if fast else _PLAIN, self._expiry, indexed)
+
+    def _use_pgvector(self) -> None:
+        """Keep vectors, of which there are none yet, in the type of pgvector if the database has it."""
+        with suppress(StorageError):  # not installed on the server, or not allowed: distances are computed in Python
+            self._db.transact(_change_type())
+
+
+def _change_type() -> Program[None]:
+    yield "CREATE EXTENSION IF NOT EXISTS vector", ()
+    yield "ALTER TABLE twinstep_store_vectors DROP COLUMN vector", ()
+    yield "ALTER TABLE twinstep_store_vectors ADD COLUMN vector vector NOT NULL", ()
+
+
+def _column_type() -> Program[str]:
+    rows = yield (
+        """SELECT format_type(atttypid, NULL) FROM pg_attribute
+            WHERE attrelid = 'twinstep_store_vectors'::regclass AND attname = 'vector' AND NOT attisdropped""",
+        (),
+    )
+    return str(rows[0][0])
+
+
+AsyncPostgresStore = PostgresStore
+"""The name that asynchronous programs look for; one class serves both kinds of callers."""

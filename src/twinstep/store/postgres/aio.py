@@ -1,0 +1,7 @@
+"""The name that asynchronous programs look for; one class serves both kinds of callers."""
+
+from __future__ import annotations
+
+from twinstep.store.postgres import AsyncPostgresStore, PoolConfig
+
+__all__ = ["AsyncPostgresStore", "PoolConfig"]

@@ -1,0 +1,96 @@
+"""The store that keeps everything in an SQLite file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from typing import Self
+
+from twinstep.sql.sqlite import SqliteDatabase, Synchronous
+from twinstep.store.database import DatabaseStore
+from twinstep.store.expiry import TTLConfig
+from twinstep.store.sql import SCHEMA, Spelling, StoreProgram, claim
+from twinstep.store.sqlite.extension import connect, has_vectors
+from twinstep.store.vectors import IndexConfig
+
+__all__ = ["AsyncSqliteStore", "SqliteStore"]
+
+_AMONG = "IN (SELECT value FROM json_each(?))"
+_PLAIN = Spelling(among=_AMONG, numbers=json.dumps)
+_WITH_EXTENSION = Spelling(
+    among=_AMONG,
+    numbers=json.dumps,
+    distance="vec_distance_l2(vector, ?)",
+    similarity=lambda distance: 1 - distance * distance / 2,  # of unit vectors
+)
+
+
+class SqliteStore(DatabaseStore):
+    """Keeps items in an SQLite file, for synchronous and asynchronous callers alike.
+
+    One store may be used from any number of threads and event loops, and one file by any number of processes on the
+    same machine, also beside a `SqliteSaver`: the names of its tables begin with `twinstep_store_`. They are made on
+    first use. What a call that has returned has written survives the end of the process at any moment; with
+    `synchronous="FULL"` a power loss as well.
+
+    Searches by meaning are computed by sqlite-vec where it can be loaded (extra `vectors`), else here; the order of
+    results and their scores are the same, and so is the file.
+
+    Args:
+        conn: path of the file, made if it is missing; `":memory:"`; an SQLite `file:` URI; or an open connection (made
+            with `check_same_thread=False`), which stays open when the store is closed.
+        index: makes values searchable by meaning, see `twinstep.store.vectors.IndexConfig`.
+        ttl: how long items live, see `twinstep.store.expiry.TTLConfig`.
+        synchronous: "NORMAL" or "FULL".
+        busy_timeout: seconds to wait while another process writes.
+
+    Example:
+        >>> with SqliteStore.from_conn_string(":memory:") as store:
+        ...     store.put(("users", "42"), "likes", {"food": "soup", "since": (2024, 5)})
+        ...     store.search(("users",), filter={"food": {"$in": ["soup", "rice"]}})[0].value
+        {'food': 'soup', 'since': (2024, 5)}
+    """
+
+    _plain = _PLAIN
+
+    def __init__(
+        self,
+        conn: str | os.PathLike[str] | sqlite3.Connection,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        synchronous: Synchronous = "NORMAL",
+        busy_timeout: float = 5.0,
+    ) -> None:
+        super().__init__(index=index, ttl=ttl)
+        self._db = SqliteDatabase(
+            conn,
+            SCHEMA,
+            synchronous=synchronous,
+            busy_timeout=busy_timeout,
+            connect=connect if index is not None else sqlite3.connect,
+            opened=self._opened,
+        )
+
+    @classmethod
+    def from_conn_string(
+        cls,
+        conn_string: str | os.PathLike[str],
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        synchronous: Synchronous = "NORMAL",
+        busy_timeout: float = 5.0,
+    ) -> Self:
+        """Return a store for a file; use it in `with` or `async with`, or call `close` at the end."""
+        return cls(conn_string, index=index, ttl=ttl, synchronous=synchronous, busy_timeout=busy_timeout)
+
+    def _opened(self) -> None:
+        indexed = self._db.run(claim(self._index.dims if self._index else None))
+        fast = self._index is not None and has_vectors(self._db)
+        self._sql = StoreProgram(_WITH_EXTENSION if fast else _PLAIN, self._expiry, indexed)
+
+
+AsyncSqliteStore = SqliteStore
+"""The name that asynchronous programs look for; one class serves both kinds of callers."""
