@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from twinstep.errors import InvalidConfigError
 
@@ -27,18 +27,14 @@ class Embedder:
     def __init__(self, embed: Any) -> None:
         if isinstance(embed, str):
             embed = _named(embed)
-        texts = getattr(embed, "embed_documents", None)
-        query = getattr(embed, "embed_query", None)
-        if texts is not None and query is not None:
-            self.colours = (
-                (texts, _listed(query)),
-                (
-                    getattr(embed, "aembed_documents", texts),
-                    _listed(getattr(embed, "aembed_query", query)),
-                ),
-            )
+        self._sync: tuple[Embed, Embed]
+        self._async: tuple[Embed, Embed]
+        if hasattr(embed, "embed_documents") and hasattr(embed, "embed_query"):
+            self._sync = embed.embed_documents, _listed(embed.embed_query)
+            later = getattr(embed, "aembed_documents", embed.embed_documents)
+            self._async = later, _listed(getattr(embed, "aembed_query", embed.embed_query))
         elif callable(embed):
-            self.colours = (embed, embed), (embed, embed)
+            self._sync = self._async = cast(Embed, embed), cast(Embed, embed)
         else:
             raise InvalidConfigError(
                 f"The store's index got {embed!r} for 'embed'. Pass a function from a list of texts to a list of "
@@ -47,13 +43,13 @@ class Embedder:
 
     def __call__(self, texts: list[str], queries: list[str]) -> tuple[Rows, Rows]:
         """Return the vectors of texts that are stored, and of queries."""
-        embed_texts, embed_query = self.colours[0]
+        embed_texts, embed_query = self._sync
         rows = _finished(embed_texts(texts)) if texts else ()
         return rows, [_first(_finished(embed_query([query]))) for query in queries]
 
     async def acall(self, texts: list[str], queries: list[str]) -> tuple[Rows, Rows]:
         """Return the same: what is async runs on this event loop, the rest in a thread."""
-        embed_texts, embed_query = self.colours[1]
+        embed_texts, embed_query = self._async
         rows = await _awaited(embed_texts, texts) if texts else ()
         return rows, [_first(await _awaited(embed_query, [query])) for query in queries]
 
