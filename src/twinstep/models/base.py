@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from copy import copy
 from typing import Any, NamedTuple, Self
 
@@ -75,7 +76,7 @@ class Model(ABC):
         """Yield the answer to a request piece by piece."""
 
     @abstractmethod
-    def apieces(self, request: Request) -> AsyncIterator[AIMessageChunk]:
+    def apieces(self, request: Request) -> AsyncGenerator[AIMessageChunk]:
         """Yield the answer to a request piece by piece, on the running event loop."""
 
     # ------------------------------------------------------------------ what users call
@@ -115,8 +116,9 @@ class Model(ABC):
     ) -> AsyncIterator[AIMessageChunk]:
         """Yield the pieces of the answer as they arrive, on the running event loop."""
         request, teller = self._prepare(messages, config, options)
-        async for chunk in self.apieces(request):
-            yield teller.tell(chunk)
+        async with aclosing(self.apieces(request)) as chunks:
+            async for chunk in chunks:
+                yield teller.tell(chunk)
 
     def bind(self, **options: Any) -> Self:
         """Return the model with more options for every request."""

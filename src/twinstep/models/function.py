@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -56,7 +56,7 @@ class FunctionModel(Model):
             raise ModelFunctionError(f"'{self.name}' is asynchronous: call ainvoke() or astream().")
         yield from self._chunks(result)
 
-    async def apieces(self, request: Request) -> AsyncIterator[AIMessageChunk]:
+    async def apieces(self, request: Request) -> AsyncGenerator[AIMessageChunk]:
         result = self._call(request)
         if inspect.isawaitable(result):
             result = await result
