@@ -277,7 +277,7 @@ def custom_chunk(side: Side) -> Timed:
         return {"x": 0}
 
     builder = side.module("graph").StateGraph(Counter)
-    graph = builder.add_node("node", node).set_entry_point("node").compile()
+    graph = builder.add_node("node", node).add_edge("__start__", "node").compile()
 
     def run(chunks: int) -> Callable[[], None]:
         def consume() -> None:

@@ -16,7 +16,7 @@ from twinstep.channels import (
 )
 from twinstep.constants import END, ROOT, START, TAG_HIDDEN, TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
-from twinstep.graph.nodes import NodeDef
+from twinstep.graph.nodes import NodeDef, targets
 from twinstep.graph.routes import Router, trigger_of
 from twinstep.graph.schema import AnyChannel, Schema, writes_of
 from twinstep.graph.state import StateGraph
@@ -45,8 +45,9 @@ def compile_spec(
     nodes = {START: _start_node(builder, router, keys)}
     for node in builder.nodes.values():
         nodes[node.name] = _node(builder, node, router, joins.get(node.name, ()))
+    edges = targets(builder)
     for source, spec in nodes.items():
-        spec.follow = _follow(builder, source)
+        spec.follow = _follow(builder, source, edges.get(source, ()))
         spec.branches = _branches(builder, source, router)
     all_keys, declared = tuple(keys), snapshot(builder)
     return ProgramSpec(
@@ -181,11 +182,9 @@ def _joined(writes: Sequence[Write], folding: Mapping[str, AnyChannel]) -> list[
     return found
 
 
-def _follow(builder: Builder, source: str) -> tuple[Write, ...]:
+def _follow(builder: Builder, source: str, edges: Sequence[str]) -> tuple[Write, ...]:
     """Return the writes of a node's static edges."""
-    writes: list[Write] = [
-        (trigger_of(end), None) for start, end in sorted(builder.edges) if start == source and end != END
-    ]
+    writes: list[Write] = [(trigger_of(end), None) for end in edges if end != END]
     for starts, end in sorted(builder.waiting_edges):
         if source in starts and end != END:
             writes.append((_join_name(starts, end), source))

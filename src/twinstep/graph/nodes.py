@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twinstep.pregel.action import Action
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
+
+if TYPE_CHECKING:
+    from twinstep.graph.state import StateGraph
 
 Join = Literal["all", "any"] | int
 """How many nodes of a list edge have to run before its end does."""
@@ -49,3 +52,11 @@ class BranchDef:
     name: str
     path: Action
     ends: dict[Any, str] | None
+
+
+def targets(builder: StateGraph[Any, Any, Any, Any]) -> dict[str, list[str]]:
+    """Return what each node's plain edges lead to."""
+    found: dict[str, list[str]] = {}
+    for start, end in sorted(builder.edges):
+        found.setdefault(start, []).append(end)
+    return found

@@ -383,7 +383,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
         before = _breakpoints(interrupt_before)
         after = _breakpoints(interrupt_after)
-        self.validate([name for name in (*before, *after) if name != "*"])
+        self.validate((*before, *after))
         spec = compile_spec(self, name or "LangGraph", before, after)
         graph: CompiledStateGraph[StateT, ContextT, InputT, OutputT] = CompiledStateGraph(
             spec,
