@@ -45,7 +45,7 @@ def compile_spec(
     nodes = {START: _start_node(builder, router, keys)}
     for node in builder.nodes.values():
         nodes[node.name] = _node(builder, node, router, joins.get(node.name, ()))
-    edges = targets(builder)
+    edges = targets(builder.edges)
     for source, spec in nodes.items():
         spec.follow = _follow(builder, source, edges.get(source, ()))
         spec.branches = _branches(builder, source, router)

@@ -44,7 +44,7 @@ def meetings(builder: Builder, graph: nx.DiGraph[str]) -> list[Pair]:
 
     They start where one node leads to several, and go on in step from there. Of one branch only one choice counts.
     """
-    edges = targets(builder)
+    edges = targets(builder.edges)
     nexts = {name: _ways(builder, name, edges.get(name, ())) for name in graph if name != END}
     found: dict[Pair, None] = {}
     waiting = [pair for ways in nexts.values() for pair in islice(_together(ways), MOST_PAIRS)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from twinstep.pregel.action import Action
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
-
-if TYPE_CHECKING:
-    from twinstep.graph.state import StateGraph
 
 Join = Literal["all", "any"] | int
 """How many nodes of a list edge have to run before its end does."""
@@ -54,9 +52,9 @@ class BranchDef:
     ends: dict[Any, str] | None
 
 
-def targets(builder: StateGraph[Any, Any, Any, Any]) -> dict[str, list[str]]:
-    """Return what each node's plain edges lead to."""
+def targets(edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return what the edges of each node lead to."""
     found: dict[str, list[str]] = {}
-    for start, end in sorted(builder.edges):
+    for start, end in sorted(edges):
         found.setdefault(start, []).append(end)
     return found

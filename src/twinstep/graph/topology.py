@@ -168,7 +168,7 @@ def _endless(builder: Builder, graph: nx.DiGraph[str], reached: set[str], interr
 
 def _ending(builder: Builder, graph: nx.DiGraph[str], reached: set[str], interrupt: Sequence[str]) -> set[str]:
     """Return the nodes after which a run can end: their edges all lead to such, and each branch has such a choice."""
-    edges, ending = targets(builder), set[str]()
+    edges, ending = targets(builder.edges), set[str]()
 
     def may_end(name: str) -> bool:
         branches = builder.branches.get(name, {}).values()
