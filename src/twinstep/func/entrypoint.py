@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast, get_args, get_origin, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
 
 from twinstep.channels import EphemeralValue, LastValue, Topic
 from twinstep.checkpoint.base import Journal
@@ -22,6 +22,7 @@ from twinstep.warnings import renamed
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
+P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
@@ -100,11 +101,15 @@ class entrypoint:  # a decorator, written like one
         save: S
 
     @overload
-    def __call__(self, func: Callable[..., Awaitable[Any]]) -> Pregel[Any, Any, Any, Any]: ...
+    def __call__(self, func: Callable[Concatenate[InputT, P], Awaitable[final[R, Any]]]) -> Entrypoint[InputT, R]: ...
     @overload
-    def __call__(self, func: Callable[..., Any]) -> Pregel[Any, Any, Any, Any]: ...
-    def __call__(self, func: Callable[..., Any]) -> Pregel[Any, Any, Any, Any]:
-        """Make the program."""
+    def __call__(self, func: Callable[Concatenate[InputT, P], Awaitable[R]]) -> Entrypoint[InputT, R]: ...
+    @overload
+    def __call__(self, func: Callable[Concatenate[InputT, P], final[R, Any]]) -> Entrypoint[InputT, R]: ...
+    @overload
+    def __call__(self, func: Callable[Concatenate[InputT, P], R]) -> Entrypoint[InputT, R]: ...
+    def __call__(self, func: Callable[..., Any]) -> Entrypoint[Any, Any]:
+        """Make the program: it takes what the function's first parameter takes, and returns what the caller gets."""
         register_schema_types(func)
         return Entrypoint(func, entrypoint_spec(func, self), self.options)
 

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, Protocol
 
 from twinstep.pregel.action import Action
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
 Join = Literal["all", "any"] | int
 """How many nodes of a list edge have to run before its end does."""
+
+
+class Runnable(Protocol):
+    """What can be run with an input and a config: a compiled graph, an entrypoint, an object of another library."""
+
+    def invoke(self, input: Any, config: Any = None, /) -> Any:
+        """Run it and return its result."""
+        ...
+
+    async def ainvoke(self, input: Any, config: Any = None, /) -> Any:
+        """Do what `invoke` does, on the running event loop."""
+        ...
+
+
+Node = Callable[[Any], Any] | Callable[Concatenate[Any, ...], Any] | Runnable
+"""The code of a node: a function of the state, whatever its parameters are called, of any colour; or a runnable."""
 
 
 @dataclass(slots=True)

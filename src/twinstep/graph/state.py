@@ -10,7 +10,7 @@ from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT, END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.annotations import destinations_of, first_parameter_type, literals
-from twinstep.graph.nodes import BranchDef, Join, NodeDef, NodeDefaults
+from twinstep.graph.nodes import BranchDef, Join, Node, NodeDef, NodeDefaults
 from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
@@ -136,8 +136,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     def add_node(
         self,
-        node: str | Callable[..., Any] | Any,
-        action: Callable[..., Any] | Any | None = None,
+        node: str | Node,
+        action: Node | None = None,
         *,
         defer: bool = False,
         metadata: dict[str, Any] | None = None,

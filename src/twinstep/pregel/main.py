@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
-from typing import Any, Literal, cast
+from typing import Any, Literal, Unpack, cast, overload
 
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
 from twinstep.errors import GraphInterrupt, InvalidConfigError
@@ -13,7 +13,7 @@ from twinstep.pregel import drive_sync
 from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
 from twinstep.pregel.describe import Described
 from twinstep.pregel.loop import Outcome, execute
-from twinstep.pregel.open import Options, open_call
+from twinstep.pregel.open import Options, RunOptions, open_call
 from twinstep.pregel.run import Run
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.workers import same_slot
@@ -108,6 +108,37 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
         self.stream_mode = stream_mode or self.stream_mode
         self.print_mode = DEBUG if debug else ()
 
+    @overload
+    def invoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | dict[str, Any] | None = ...,
+        **options: Unpack[RunOptions],
+    ) -> OutputT: ...
+    @overload
+    def invoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | dict[str, Any] | None = ...,
+        version: Literal["v2"],
+        **options: Unpack[RunOptions],
+    ) -> GraphOutput[OutputT]: ...
+    @overload
+    def invoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | dict[str, Any] | None = ...,
+        stream_mode: Modes = ...,
+        output_keys: str | Sequence[str] | None = ...,
+        version: Version = ...,
+        **options: Unpack[RunOptions],
+    ) -> Any: ...
     def invoke(
         self,
         input: InputT | Command[Any] | None,
@@ -123,7 +154,7 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
         on_conflict: OnConflict | None = None,
         print_mode: Modes = (),
         version: Version = "v1",
-    ) -> OutputT:
+    ) -> Any:
         """Run to the end, or to the next question, and return the output.
 
         Args:
@@ -147,13 +178,44 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
             context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
         if stream_mode != "values":
-            return cast(OutputT, list(self._stream(input, config, options, stream_mode, False, version)))
+            return list(self._stream(input, config, options, stream_mode, False, version))
         check_version(version)
         run, checkpoint_id = open_call(self, config, options)
         with same_slot(run.parent):
             outcome = drive_sync.settle(execute(run, input, checkpoint_id))
-        return cast(OutputT, self._result(run, outcome, version))
+        return self._result(run, outcome, version)
 
+    @overload
+    async def ainvoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | dict[str, Any] | None = ...,
+        **options: Unpack[RunOptions],
+    ) -> OutputT: ...
+    @overload
+    async def ainvoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | dict[str, Any] | None = ...,
+        version: Literal["v2"],
+        **options: Unpack[RunOptions],
+    ) -> GraphOutput[OutputT]: ...
+    @overload
+    async def ainvoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | dict[str, Any] | None = ...,
+        stream_mode: Modes = ...,
+        output_keys: str | Sequence[str] | None = ...,
+        version: Version = ...,
+        **options: Unpack[RunOptions],
+    ) -> Any: ...
     async def ainvoke(
         self,
         input: InputT | Command[Any] | None,
@@ -169,14 +231,14 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
         on_conflict: OnConflict | None = None,
         print_mode: Modes = (),
         version: Version = "v1",
-    ) -> OutputT:
+    ) -> Any:
         """Do what `invoke` does, on the running event loop."""
         options = Options(
             context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
         if stream_mode != "values":
             chunks = self._astream(input, config, options, stream_mode, False, version)
-            return cast(OutputT, [chunk async for chunk in chunks])
+            return [chunk async for chunk in chunks]
         check_version(version)
         run, checkpoint_id = open_call(self, config, options)
         from twinstep.pregel import drive_async  # synchronous programs do not pay for asyncio
@@ -185,7 +247,7 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
             outcome = await drive_async.settle(execute(run, input, checkpoint_id))
             return self._result(run, outcome, version)
 
-        return cast(OutputT, await drive_async.run(run, main()))
+        return await drive_async.run(run, main())
 
     def stream(
         self,

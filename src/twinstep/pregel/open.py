@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.validate import address
@@ -34,6 +34,17 @@ class Options:
     control: RunControl | None = None
     print_mode: StreamMode | Sequence[StreamMode] = ()
     on_conflict: OnConflict | None = None
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of a run that do not change the type of what it returns; see `Pregel.invoke`."""
+
+    interrupt_before: Sequence[str] | None
+    interrupt_after: Sequence[str] | None
+    durability: Durability | None
+    control: RunControl | None
+    on_conflict: OnConflict | None
+    print_mode: StreamMode | Sequence[StreamMode]
 
 
 DEFAULTS = Options()
