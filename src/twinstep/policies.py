@@ -21,7 +21,7 @@ def default_retry_on(error: BaseException) -> bool:
     if isinstance(status, int):
         return status in (408, 425, 429) or status >= 500
     if isinstance(error, TwinstepError):
-        return isinstance(error, TimeoutError)
+        return isinstance(error, TimeoutError | ConnectionError)
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError | PermissionError | FileExistsError | IsADirectoryError)
     return isinstance(error, Exception) and not isinstance(error, _PROGRAM_ERRORS)

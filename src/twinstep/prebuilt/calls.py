@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.errors import InvalidUpdateError, TwinstepError, did_you_mean
 from twinstep.messages import ToolMessage
 from twinstep.prebuilt.injection import ToolRuntime
 from twinstep.prebuilt.outcome import content_of, is_message
@@ -18,8 +18,12 @@ from twinstep.scope import current_scope
 from twinstep.types import Command
 
 
-class UnknownToolError(InvalidUpdateError):
-    """A model called a tool that does not exist; it is always told so."""
+class AnswerError(TwinstepError):
+    """An error whose words are always the answer to the model, whatever errors are handled."""
+
+
+class UnknownToolError(AnswerError):
+    """A model called a tool that does not exist."""
 
 
 def called(tool: AnyTool | None, call: Mapping[str, Any], runtime: ToolRuntime[Any, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from twinstep.constants import END
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.func import entrypoint
-from twinstep.prebuilt.calls import UnknownToolError, answer, called, settled, tool_runtime
+from twinstep.prebuilt.calls import AnswerError, answer, called, settled, tool_runtime
 from twinstep.prebuilt.injection import (
     InjectedState,
     InjectedStore,
@@ -282,7 +282,7 @@ class ToolNode:
     def _failed(self, batch: _Batch, request: ToolCallRequest, error: Exception) -> Any:
         """Return the answer that tells the model of an error, or raise it."""
         call = request.tool_call
-        words = str(error) if isinstance(error, UnknownToolError) else self.errors.words(error)
+        words = str(error) if isinstance(error, AnswerError) else self.errors.words(error)
         make = message_class(batch.like)
         return make(words, name=call["name"], tool_call_id=call["id"], status="error")
 
