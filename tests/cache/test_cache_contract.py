@@ -16,12 +16,6 @@ Call = Callable[..., Any]
 A, B, C = (("ns", "a"), "k"), (("ns", "b"), "k"), (("ns",), "k")
 
 
-@pytest.fixture(params=[InMemoryCache], ids=["memory"])
-def cache(request: pytest.FixtureRequest) -> BaseCache[Any]:
-    made: BaseCache[Any] = request.param()
-    return made
-
-
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest, cache: BaseCache[Any]) -> Call:
     """Call a method of the cache by its name, in both lanes."""
