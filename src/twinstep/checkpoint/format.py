@@ -76,6 +76,7 @@ class Checkpoint:
         changes: how the channels changed since `base` (all channels, when that is the checkpoint itself).
         writes: what the tasks of the superstep wrote.
         metadata: what the caller asked to keep with it.
+        version: of the state's schema, as the program numbers it.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Checkpoint:
     changes: dict[str, Change] = field(default_factory=dict)
     writes: list[TaskWrites] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    version: int = 0
 
     @property
     def ts(self) -> float:
@@ -159,6 +161,8 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
     """
     tasks = [[t.id, t.name, [_packed(*write) for write in t.writes]] for t in c.writes]
     fields = [c.step, c.source, c.run, list(c.updated), c.changes, tasks, c.metadata]
+    if c.version:
+        fields.append(c.version)
     try:
         body = serde.dumps(fields)
     except EncodingError:
@@ -191,12 +195,14 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
     """
     what = f"checkpoint '{row.id}'"
     body = _open(place, what, (row.id, row.parent, row.base), row.blob)
-    step, source, run, updated, changes, writes, metadata = _decode(place, what, serde, body)
+    step, source, run, updated, changes, writes, metadata, *version = _decode(place, what, serde, body)
     tasks = [
         TaskWrites(id, name, [(key, *value) if value else (key, SAME_AS_INPUT) for key, *value in pairs])
         for id, name, pairs in writes
     ]
-    return Checkpoint(row.id, row.parent, row.base, step, source, run, tuple(updated), changes, tasks, metadata)
+    return Checkpoint(
+        row.id, row.parent, row.base, step, source, run, tuple(updated), changes, tasks, metadata, *version
+    )
 
 
 def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], record: Record) -> RecordRow:

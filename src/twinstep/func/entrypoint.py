@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
 
@@ -18,7 +18,7 @@ from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, Mismatch, OnConflict, Retry, Send, Timeout, TimeoutPolicy, retry_policies
-from twinstep.warnings import renamed
+from twinstep.warnings import renamed as spelled
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
@@ -45,6 +45,9 @@ class entrypoint:  # a decorator, written like one
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
         on_conflict: what a run does while another one works on its thread: fail (`"error"`), or wait for its end.
         conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
+        version: number of the form of what is saved, kept with every checkpoint; 0 where none was given.
+        renamed: tasks by the name they had before; None for those that are no longer wanted.
+        migrations: by version, what turns the saved value (`previous`) into that of the next version.
         retry, config_schema: older spellings of `retry_policy` and `context_schema`.
 
     Raises:
@@ -75,6 +78,9 @@ class entrypoint:  # a decorator, written like one
         on_mismatch: Mismatch = "error",
         on_conflict: OnConflict = "error",
         conflict_timeout: float = CONFLICT_TIMEOUT,
+        version: int = 0,
+        renamed: Mapping[str, str | None] | None = None,
+        migrations: Mapping[int, Callable[[Any], Any]] | None = None,
         retry: Retry = None,
         config_schema: type[Any] | None = None,
     ) -> None:
@@ -84,13 +90,16 @@ class entrypoint:  # a decorator, written like one
             "checkpointer": checkpointer,
             "store": store,
             "cache": cache,
-            "context_schema": renamed("config_schema", "context_schema", config_schema, context_schema),
+            "context_schema": spelled("config_schema", "context_schema", config_schema, context_schema),
             "on_mismatch": on_mismatch,
             "on_conflict": on_conflict,
             "conflict_timeout": conflict_timeout,
+            "version": version,
+            "renamed": renamed or {},
+            "migrations": migrations or {},
         }
         self.cache_policy = cache_policy
-        self.retry = retry_policies(renamed("retry", "retry_policy", retry, retry_policy))
+        self.retry = retry_policies(spelled("retry", "retry_policy", retry, retry_policy))
         self.timeout = TimeoutPolicy.of(timeout)
 
     @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Self
+from typing import Any, Generic, Self, Unpack
 
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import CONFLICT_TIMEOUT, END, NS_END, NS_SEP, RESERVED, ROOT, START
+from twinstep.constants import END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.annotations import destinations_of, first_parameter_type, literals
 from twinstep.graph.nodes import BranchDef, Join, Node, NodeDef, NodeDefaults
@@ -15,12 +15,11 @@ from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
+from twinstep.pregel.compiled import ThreadOptions
 from twinstep.serde import register_schema_types
 from twinstep.types import (
     All,
     CachePolicy,
-    Mismatch,
-    OnConflict,
     Retry,
     Timeout,
     TimeoutPolicy,
@@ -360,9 +359,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         interrupt_after: All | Sequence[str] | None = None,
         debug: bool = False,
         name: str | None = None,
-        on_mismatch: Mismatch = "error",
-        on_conflict: OnConflict = "error",
-        conflict_timeout: float = CONFLICT_TIMEOUT,
+        **threads: Unpack[ThreadOptions],
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and make it runnable.
 
@@ -373,8 +370,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             interrupt_before, interrupt_after: stop before or after these nodes (`"*"`: every node).
             debug: print updates and values of every run.
             name: name of the graph.
-            on_mismatch: what a resumed run does when it makes other calls than were recorded.
-            on_conflict, conflict_timeout: what a run does while another one works on its thread; see `Pregel`.
+            threads: how runs meet what is stored: `on_mismatch`, `on_conflict`, `conflict_timeout`, `version`,
+                `renamed`, `migrations`; see `ThreadOptions`.
 
         Raises:
             GraphValidationError: the graph cannot work.
@@ -391,9 +388,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             store=store,
             cache=cache,
             context_schema=self.context_schema,
-            on_mismatch=on_mismatch,
-            on_conflict=on_conflict,
-            conflict_timeout=conflict_timeout,
+            **threads,
         )
         graph.builder = self
         graph.print_mode = ("updates", "values") if debug else ()

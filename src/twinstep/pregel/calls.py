@@ -8,8 +8,10 @@ from itertools import islice
 from typing import Any
 
 from twinstep.errors import NonDeterminismError, ProgramChangedError
+from twinstep.ids import path_id
 from twinstep.pregel.questions import not_asked
-from twinstep.pregel.task import Task
+from twinstep.pregel.run import QUESTIONS, Run
+from twinstep.pregel.task import Path, Task
 
 LENGTH = 120
 """Most characters of arguments that a record shows."""
@@ -58,6 +60,20 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 }
 
 
+def path_on_record(run: Run, path: Path) -> Path:
+    """Return the path of a call as it is on record, if the task had another name then."""
+    *caller, name, place = path
+    others = [(*caller, old, place) for old in run.spec.past.old_names(name)]
+    return next((other for other in (path, *others) if _on_record(run, path_id(other))), path)
+
+
+def _on_record(run: Run, id: str) -> bool:
+    """Tell whether something is on record of a call: its outcome, its questions, or a call that it has made."""
+    if id in run.records or QUESTIONS + id in run.records:
+        return True
+    return any(record.caller == id[:8] for other in run.unused if (record := run.recall(other)) is not None)
+
+
 def check_made(task: Task) -> None:
     """Check that code that has ended has made all calls again, and asked all questions, that are on record of it.
 
@@ -80,7 +96,8 @@ def check_made(task: Task) -> None:
 
 def _check_calls(task: Task) -> None:
     run, caller = task.run, task.id[:8]
-    left = [record for id in run.unused if (record := run.recall(id)) is not None and record.caller == caller]
+    unused = [record for id in run.unused if (record := run.recall(id)) is not None and record.caller == caller]
+    left = [record for record in unused if run.spec.past.node(record.name) is not None]
     if not left:
         return
     names = tuple(sorted({record.name for record in left}))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, Unpack, cast
 
 from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT
 from twinstep.errors import InvalidConfigError, did_you_mean
+from twinstep.pregel.past import Past, PastOptions
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
 from twinstep.types import (
@@ -28,6 +29,14 @@ from twinstep.typing import ContextT, InputT, OutputT, StateT
 T = TypeVar("T")
 
 
+class ThreadOptions(PastOptions, total=False):
+    """How the runs of a program meet what is stored of their threads: the arguments of `Compiled` of these names."""
+
+    on_mismatch: Mismatch
+    on_conflict: OnConflict
+    conflict_timeout: float
+
+
 class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
     """A program with the things it works with; `Pregel` adds what can be done with it.
 
@@ -42,6 +51,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
         on_conflict: what a run does while another one works on its thread: fail, or wait for its end.
         conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
+        past: how threads are read that an earlier version of the program has stored; see `Past`.
 
     Attributes:
         stream_mode: what `stream` shows when it is not told.
@@ -62,8 +72,11 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         on_mismatch: Mismatch = "error",
         on_conflict: OnConflict = "error",
         conflict_timeout: float = CONFLICT_TIMEOUT,
+        **past: Unpack[PastOptions],
     ) -> None:
         self.spec = spec
+        if past:
+            spec.past = Past(**past)
         self.checkpointer: Journal | bool | None = ensure_valid_checkpointer(checkpointer)
         self.store, self.cache = store, cache
         self.context_schema, self.config = context_schema, config

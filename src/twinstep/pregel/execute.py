@@ -26,7 +26,7 @@ from twinstep.errors import (
 from twinstep.ids import question_id
 from twinstep.pregel.calls import ADVICE, check_made, sketch
 from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
-from twinstep.pregel.run import Position, Run
+from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
@@ -38,8 +38,6 @@ FLIGHTS = SingleFlight()
 """The cached calls that run at this moment, in the whole process."""
 FAILED = "failed:"
 """Begins the id of the record of a failure that was given to the node's error handler."""
-QUESTIONS = "questions:"
-"""Begins the id of the record of a task's questions."""
 
 
 def attempts(task: Task) -> Program[Any]:
@@ -399,7 +397,12 @@ def replay_node(task: NodeTask) -> bool:
     if record is None or record.kind != "writes":
         return False
     task.run.unused.discard(task.id)
-    task.writes = [tuple(write) for write in record.value]
+    spec = task.run.spec
+    writes = spec.past.writes(record.value)
+    unknown = [name for name, _ in writes if name not in spec.channels]
+    if unknown:
+        spec.check_present(unknown, unknown, (), f"what '{task.name}' has written")
+    task.writes = writes
     task.name = record.name  # an error handler's, perhaps
     return True
 

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from twinstep.pregel.action import Action
+from twinstep.pregel.calls import path_on_record
 from twinstep.pregel.execute import call_digest, recorded, run_call
 from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import Job, in_slot, lend
@@ -121,7 +122,10 @@ def call(
     caller.check_wanted(name)
     caller.alive()
     place = f"key {key}" if key is not None else caller.occurrence(name)
-    task = CallTask(caller.run, name, (*caller.path, name, place), action, args, kwargs, retry, cache, timeout)
+    path = (*caller.path, name, place)
+    if caller.run.records and caller.run.spec.past.renamed:
+        path = path_on_record(caller.run, path)
+    task = CallTask(caller.run, name, path, action, args, kwargs, retry, cache, timeout)
     task.caller, task.hidden = caller, hidden
     if retry and task.run.saver is None:
         task.run.memory = True  # what the task starts is not repeated when it is tried again

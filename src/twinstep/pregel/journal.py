@@ -24,11 +24,12 @@ from twinstep.checkpoint.format import (
     replay,
 )
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
-from twinstep.constants import END, PREVIOUS, START
+from twinstep.constants import END, PREVIOUS, START, TASKS
 from twinstep.errors import is_invalid_resume
 from twinstep.ids import new_id
 from twinstep.pregel.effects import Program
 from twinstep.pregel.execute import node_record, record_id, record_row, write
+from twinstep.pregel.past import BRANCH
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
 from twinstep.pregel.task import NodeTask
@@ -42,6 +43,8 @@ def advance(run: Run, source: Source) -> None:
     if run.records:
         run.records = {}
         run.unused = set()
+    if run.alias:
+        run.alias = {}
     if run.failures:
         run.failures = []
     if run.forget and run.saver is None:
@@ -151,7 +154,17 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
         refer_to_input(tasks[0].args[0], writes[0])
     metadata = run.config.get("metadata") or {}
     checkpoint = Checkpoint(
-        id, run.parent_checkpoint, base, run.row_step, source, run.id, tuple(state.updated), changes, writes, metadata
+        id,
+        run.parent_checkpoint,
+        base,
+        run.row_step,
+        source,
+        run.id,
+        tuple(state.updated),
+        changes,
+        writes,
+        metadata,
+        run.spec.past.version,
     )
     row = encode_checkpoint(saver.serde, run.place, checkpoint)
     run.lineage.follow(checkpoint, len(row.blob))
@@ -167,11 +180,14 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
     """
     state, lineage, parent = run.state, run.lineage, run.parent_checkpoint
     free = run.parent is None or source == "input"  # a nested run is read back from its beginning (see `Run.written`)
+    gone, run.gone = run.gone, ()
     if lineage.joint is None or parent is None or (lineage.long and free):
         for name in state.dirty:
             run.growth.note(name, state.channels[name].value)
         return id, {name: [SET, value] for name, value in stored_values(state).items()}
     changes = {name: change for name in state.dirty if (change := change_of(run, name, writes)) is not None}
+    if gone:
+        changes.update((name, [UNSET]) for name in gone)
     if not lineage.slow or not free:
         return parent, changes
     lineage.note(changes)
@@ -224,7 +240,7 @@ def change_of(run: Run, name: str, writes: Sequence[TaskWrites]) -> Change | Non
 
 def joined_change(state: State, name: str, kept: int) -> Change:
     """Return how a channel changed since the last joint, when so many items of its list are still the same."""
-    value = state.channels[name].checkpoint()
+    value = state.channels[name].checkpoint() if name in state.channels else MISSING
     if value is MISSING:
         return [UNSET]
     if name == PREVIOUS and value is state.view.get(END):
@@ -240,21 +256,42 @@ def _joined(lists: Sequence[Any], items: list[Any]) -> bool:
     return len(flat) == len(items) and all(a is b for a, b in zip(flat, items, strict=True))
 
 
+def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
+    """Open the state that a checkpoint holds, under the names and in the form that it has now."""
+    past, updated, values = run.spec.past, last.updated, stored
+    if past.renamed or past.version != last.version:
+        values = past.stored(stored, last.version, run.spec.name)
+        updated = tuple(new for old in last.updated if (new := past.channel(old)) is not None)
+        packets = {packet.node for packet in stored.get(TASKS, ())}
+        run.alias = {
+            new: old for old, new in past.renamed.items() if new and (BRANCH + old in stored or old in packets)
+        }
+        run.gone = stored.keys() - values.keys()
+    run.foreign, run.due = values.keys() - run.spec.channels.keys(), updated
+    run.state = State(run.spec, values, updated)
+    for name, channel in run.state.channels.items():
+        run.growth.note(name, channel.value)
+    if values is not stored:
+        changed = {name for name in values if values[name] is not stored.get(name, MISSING)}
+        run.state.dirty |= changed & run.state.channels.keys()
+        for name in changed:
+            run.growth.note(name, None)
+
+
 def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
     """Open a run's state as a loaded checkpoint holds it; None (and an empty state) when there is none."""
     assert run.saver is not None
     chain = [decode_checkpoint(run.saver.serde, run.place, row) for row in loaded.rows]
-    run.state = State(run.spec, replay(run.place, chain), chain[-1].updated if chain else ())
     if not chain:
+        run.state = State(run.spec, {})
         return None
-    for name, channel in run.state.channels.items():
-        run.growth.note(name, channel.value)
+    last = run.last = chain[-1]
+    _open_state(run, replay(run.place, chain), last)
     if run.parent is not None:
         for link in chain:
             if link.run == run.id:
                 run.written += [write for task in link.writes if task.name != START for write in task.writes]
         run.kept = len(run.written)
-    last = run.last = chain[-1]
     run.before = last.parent
     run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id
     for link, row in zip(chain, loaded.rows, strict=True):

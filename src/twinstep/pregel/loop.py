@@ -25,11 +25,11 @@ from twinstep.errors import (
 )
 from twinstep.pregel.deadline import limit_step
 from twinstep.pregel.effects import Program, RunTasks
-from twinstep.pregel.execute import QUESTIONS, record_row, release
+from twinstep.pregel.execute import record_row, release
 from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
 from twinstep.pregel.plan import plan, warn_of_joins
 from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_questions
-from twinstep.pregel.run import Failure, Run
+from twinstep.pregel.run import QUESTIONS, Failure, Run
 from twinstep.pregel.snapshot import checkpoint_payload
 from twinstep.pregel.task import NodeTask
 from twinstep.pregel.turns import open_in_turn

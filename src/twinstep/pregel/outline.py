@@ -12,8 +12,7 @@ from twinstep.drawing import Edge, Graph, Node
 from twinstep.errors import CheckpointNotFoundError
 from twinstep.ids import path_id
 from twinstep.pregel.effects import Program, load
-from twinstep.pregel.execute import QUESTIONS
-from twinstep.pregel.run import Run
+from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 
 GAP = 8  # calls in a row without a record, after which a caller is taken to have made no more of that name

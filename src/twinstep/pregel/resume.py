@@ -17,10 +17,10 @@ from twinstep.errors import (
 from twinstep.ids import new_id
 from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program, load
-from twinstep.pregel.execute import QUESTIONS, record_row
+from twinstep.pregel.execute import record_row
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
 from twinstep.pregel.questions import match_answers
-from twinstep.pregel.run import Failure, Position, Run
+from twinstep.pregel.run import QUESTIONS, Failure, Position, Run
 from twinstep.pregel.state import State
 from twinstep.stream.events import Write
 from twinstep.types import NOTHING, Command, Interrupt
@@ -91,6 +91,8 @@ def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened
             f"'{run.spec.name}' received no input and there is nothing to continue"
             + (f" in {run.place}." if run.saver is not None else ": it has no checkpointer.")
         )
+    if run.foreign:
+        run.check_present(resumed=False)
     if loaded is not None and loaded.head is not None:
         _adopt(run, loaded)  # what a command has written stays, also when the run it was for is given up
         run.records, run.unused, run.root.answers = {}, set(), {}
@@ -114,6 +116,7 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     """Go on from a checkpoint: its run where it stopped, or another run from an older one."""
     head = loaded.head
     assert head is not None
+    run.check_present(resumed=True)
     if last.id != head.checkpoint:
         return (yield from _fork(run, loaded, command))
     run.root.id = head.run
@@ -184,7 +187,7 @@ def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
             run.root.answers[position] = value
             run.root.asked[position] = record.shown
         elif record.kind == "command":
-            run.state.add([tuple(write) for write in record.value])
+            run.state.add(run.spec.past.writes(record.value))
     return control
 
 
@@ -219,6 +222,7 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
         )
     if info["digest"] != digest and run.mismatch == "rerun":
         return (yield from _begin(run, input))
+    run.check_present(resumed=True)
     _adopt(run, loaded)
     failure = run.recall(FAILURE) if FAILURE in run.records else None
     if failure is not None:

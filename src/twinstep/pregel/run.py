@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
 from twinstep.checkpoint.rows import RecordRow
-from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS
+from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS, TASKS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
 from twinstep.pregel.lineage import Lineage
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PLAIN = Serializer()
 """Encodes values of runs that are not stored, for comparing them."""
+QUESTIONS = "questions:"
+"""Begins the id of the record of a task's questions."""
 Position = tuple[Any, ...]
 """Where a question is asked: the same at every resume, and in a fork."""
 
@@ -127,6 +129,10 @@ class Run:
         head: the checkpoint the namespace stands at in the journal.
         info: facts about the run that are kept beside the head.
         lineage: how that checkpoint is read back.
+        foreign: names of the channels that are stored and do not exist in the program.
+        due: names of the channels that were updated when the state was stored.
+        gone: names of the channels that are stored and exist under another name, or no more.
+        alias: the names that nodes of the open superstep had when it began, by the names they have now.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
         unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
         doubtful: ids of the outcomes that were put on record while there were unused ones.
@@ -184,6 +190,10 @@ class Run:
     head: str | None = None
     info: bytes | None = None
     lineage: Lineage = field(default_factory=Lineage)
+    foreign: Collection[str] = ()
+    due: Collection[str] = ()
+    gone: Collection[str] = ()
+    alias: Mapping[str, str] = field(default_factory=dict)
     records: dict[str, RecordRow | Record] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
     doubtful: list[str] = field(default_factory=list)
@@ -249,6 +259,16 @@ class Run:
         for key, value in node.managed:
             view[key] = value.read(remaining)
         return view
+
+    def check_present(self, *, resumed: bool) -> None:
+        """Check that the program has what the thread needs to go on, or to begin anew.
+
+        Raises:
+            ProgramChangedError: it has not.
+        """
+        due = self.due if resumed else ()
+        packets = self.state.channels[TASKS].value if TASKS in due else ()
+        self.spec.check_present(self.foreign, due, packets, self.place)
 
     def previous(self) -> Any:
         """Return what an entrypoint saved in its last run on the thread."""

@@ -12,11 +12,10 @@ from twinstep.constants import TASKS
 from twinstep.errors import CheckpointNotFoundError
 from twinstep.ids import id_time, path_id
 from twinstep.pregel.effects import Program, history, load
-from twinstep.pregel.execute import QUESTIONS
 from twinstep.pregel.journal import read_state
 from twinstep.pregel.plan import due_nodes, next_names
 from twinstep.pregel.resume import ANSWER
-from twinstep.pregel.run import Run
+from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.spec import View
 from twinstep.stream import as_result
 from twinstep.types import Interrupt, PregelTask, RunnableConfig, StateSnapshot
@@ -76,7 +75,7 @@ def due_tasks(run: Run, step: int, run_id: str) -> list[tuple[str, str, tuple[An
         paths += [("push", i, packet.node) for i, packet in enumerate(state.channels[TASKS].get())]
     return [
         (
-            path_id((run_id, run.ns, step, *path)),
+            path_id((run_id, run.ns, step, *path[:-1], run.alias.get(path[-1], path[-1]))),
             path[-1],
             ("__pregel_pull", path[1]) if path[0] == "pull" else ("__pregel_push", path[1], False),
         )

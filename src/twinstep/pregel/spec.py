@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twinstep.channels import BaseChannel
 from twinstep.constants import START, TAG_HIDDEN, TASKS
+from twinstep.errors import ProgramChangedError, did_you_mean
 from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
+from twinstep.pregel.past import BRANCH, JOIN, NO_PAST, Past
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
@@ -158,6 +160,7 @@ class ProgramSpec:
         functional: whether it is an entrypoint.
         triggers: the nodes that each channel starts.
         late, consumable: channels of these kinds.
+        past: how it reads what earlier versions of it have stored.
         shared: channels whose values are seen from outside the engine.
     """
 
@@ -184,6 +187,7 @@ class ProgramSpec:
     triggers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     late: tuple[str, ...] = ()
     consumable: tuple[str, ...] = ()
+    past: Past = NO_PAST
     shared: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -200,3 +204,33 @@ class ProgramSpec:
         self.shared = frozenset((*self.keys, START))
         for name, template in self.channels.items():
             template.key = name
+
+    def check_present(
+        self, foreign: Collection[str], updated: Collection[str], packets: Iterable[Any], where: object
+    ) -> None:
+        """Check that a program has what a thread needs to go on.
+
+        Args:
+            foreign: names of the channels that have a value in the thread and do not exist in the program.
+            updated: those that may start a node; empty when what is due is dropped.
+            packets: the `Send` packets that are due.
+
+        Raises:
+            ProgramChangedError: it has not.
+        """
+        due = [name for name in updated if name not in self.triggers]
+        keys = sorted(name for name in foreign if not name.startswith((BRANCH, JOIN)))
+        nodes = {name.rpartition(":")[2] for name in (*due, *foreign) if name.startswith((BRANCH, JOIN)) and updated}
+        nodes |= {name for name in due if not name.startswith((BRANCH, JOIN))}
+        nodes |= {packet.node for packet in packets if packet.node not in self.nodes}
+        if not keys and not nodes:
+            return
+        known = [*self.keys, *(name for name in self.nodes if not self.nodes[name].hidden)]
+        parts = [f"state key '{key}'" for key in keys] + [f"node '{node}', which is due" for node in sorted(nodes)]
+        first = [*keys, *sorted(nodes)][0]
+        raise ProgramChangedError(
+            f"'{self.name}' lacks what {where} needs: {'; '.join(parts)}. For what has another name now pass "
+            f"renamed={{'{first}': 'new name'}}, for what is no longer wanted renamed={{'{first}': None}}."
+            + did_you_mean(first, known),
+            missing=(*keys, *sorted(nodes)),
+        )

@@ -192,8 +192,13 @@ class Task:
 
     def child_ns(self) -> str:
         """Return the namespace that runs nested in this task begin with."""
-        own = f"{self.name}{NS_END}{self.id}"
+        own = f"{self._stored_name()}{NS_END}{self.id}"
         return f"{self.run.ns}{NS_SEP}{own}" if self.run.ns else own
+
+    def _stored_name(self) -> str:
+        """Return the name that the task had when it began: another one than now, when it was renamed meanwhile."""
+        before = self.run.spec.past.old_names(self.name)
+        return next((name for name in before if name in self.path[-2:]), self.name)
 
     @property
     def public_path(self) -> Path:
@@ -371,7 +376,7 @@ def build(path: Path, make: Callable[[Any], Any], source: Any) -> Any:
 
 def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
     """Make the task of a node whose trigger was updated."""
-    path = (run.root.id, run.ns, run.step, "pull", node.name)
+    path = (run.root.id, run.ns, run.step, "pull", run.alias.get(node.name, node.name) if run.alias else node.name)
     view = run.state.view
     input = build(path, node.read, run.with_managed(node, view) if node.managed else view)
     return NodeTask(run, node, path, input, triggers)
@@ -379,7 +384,7 @@ def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
 
 def push(run: Run, node: NodeSpec, index: int, packet: Send) -> NodeTask:
     """Make the task of a `Send`."""
-    path = (run.id, run.ns, run.step, "push", index, node.name)
+    path = (run.id, run.ns, run.step, "push", index, run.alias.get(node.name, node.name))
     input = packet.arg if node.coerce is None else build(path, node.coerce, packet.arg)
     task = NodeTask(run, node, path, input, Task.triggers)
     if packet.timeout is not None:

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from twinstep.checkpoint import validate
+from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.validate import address
-from twinstep.constants import DEFAULT_RECURSION_LIMIT
-from twinstep.errors import NoCheckpointerError
+from twinstep.constants import DEFAULT_RECURSION_LIMIT, NS_END, NS_SEP
+from twinstep.errors import NoCheckpointerError, ProgramChangedError
 from twinstep.pregel import drive_sync
 from twinstep.pregel.compiled import Compiled, merged
 from twinstep.pregel.effects import Program
+from twinstep.pregel.journal import read_state
 from twinstep.pregel.run import Run
-from twinstep.pregel.snapshot import Follower, get_older, get_state
+from twinstep.pregel.snapshot import Follower, due_tasks, get_older, get_state
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.update import update_state
 from twinstep.types import RunnableConfig, StateSnapshot, StateUpdate
@@ -104,14 +106,43 @@ class ThreadAccess(Compiled[StateT, ContextT, InputT, OutputT]):
         run, checkpoint_id, _ = self._reader(config)
         return await _asettle(update_state(run, checkpoint_id, supersteps))  # type: ignore[no-any-return]
 
-    def _reader(self, config: RunnableConfig) -> tuple[Run, str | None, Compiled[Any, Any, Any, Any]]:
-        """Make a run that reads what a config addresses, with the (possibly nested) graph that wrote it."""
+    def check_threads(self) -> Iterator[tuple[RunnableConfig, ProgramChangedError]]:
+        """Yield the threads that this program cannot go on with, each with what it lacks for that.
+
+        Run it before a new version of a program meets the threads of the old one. Calls of tasks are not looked at:
+        which of them the code makes again shows only when it runs.
+        """
+        saver = self._saver()
+        for thread_id, spaces in saver.threads():
+            due: set[str] = set()
+            for ns in sorted(spaces):
+                first = ns.partition(NS_SEP)[0].partition(NS_END)
+                if first[1] and first[2] not in due:
+                    continue  # of a task that has ended
+                config: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns}}
+                try:
+                    run, _, _ = self._reader(config)
+                    loaded = saver.load(thread_id, ns)
+                    read_state(run, loaded)
+                    head = loaded.head
+                    if head is not None and not ns:
+                        due = {id for id, _, _ in due_tasks(run, run.step + 1, head.run)}
+                    run.check_present(resumed=head is not None and head.status != "done")
+                except ProgramChangedError as error:
+                    yield config, error
+
+    def _saver(self) -> Journal:
         saver = self.journal()
         if saver is None:
             raise NoCheckpointerError(
                 f"No checkpointer set: '{self.name}' keeps no state to look into. Pass one to "
                 "compile(checkpointer=...) or entrypoint(checkpointer=...)."
             )
+        return saver
+
+    def _reader(self, config: RunnableConfig) -> tuple[Run, str | None, Compiled[Any, Any, Any, Any]]:
+        """Make a run that reads what a config addresses, with the (possibly nested) graph that wrote it."""
+        self._saver()
         config = merged(self.config, config)
         thread_id, ns, checkpoint_id = address(config)
         graph: Compiled[Any, Any, Any, Any] = self

@@ -10,10 +10,10 @@ from twinstep.checkpoint.rows import Loaded, Status
 from twinstep.constants import COPY, END, INPUT, START
 from twinstep.errors import CheckpointNotFoundError, InvalidUpdateError, did_you_mean
 from twinstep.pregel.effects import Program, load
-from twinstep.pregel.execute import QUESTIONS, record_row, route
+from twinstep.pregel.execute import record_row, route
 from twinstep.pregel.journal import commit_state, keep_unsaved, read_state
 from twinstep.pregel.lineage import Lineage
-from twinstep.pregel.run import Run
+from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.snapshot import config_of, due_tasks
 from twinstep.pregel.task import NodeTask
 from twinstep.scope import SCOPE
@@ -78,7 +78,7 @@ def finished(run: Run, loaded: Loaded) -> list[NodeTask]:
         record = decode_record(run.saver.serde, run.place, rows[id]) if id in rows else None
         if record is not None and record.kind == "writes":
             task = NodeTask(run, run.spec.nodes[name], path, None, ())
-            task.writes, task.solo = [tuple(write) for write in record.value], True
+            task.writes, task.solo = run.spec.past.writes(record.value), True
             tasks.append(task)
     return tasks
 
@@ -111,6 +111,7 @@ def _superstep(
     if len(updates) > 1 and any(update.as_node is None for update in updates):
         raise InvalidUpdateError("as_node is required when applying multiple updates in one superstep.")
     names = [update.as_node or infer_node(run, writers) for update in updates]
+    run.check_present(resumed=not SPECIAL.keys() & {*names} or COPY in names)
     special = next((name for name in names if name in SPECIAL), None)
     if special is None:
         return (yield from _nodes(run, updates, names, done))
