@@ -189,6 +189,21 @@ class NodeCancelledError(TwinstepError):
         super().__init__(message or f"Node '{node}' raised asyncio.CancelledError.")
 
 
+class WorkerLostError(TwinstepError):
+    """The process that ran a task ended before the task did.
+
+    Attributes:
+        exitcode: of the process; negative for the signal that killed it.
+    """
+
+    def __init__(self, exitcode: int | None) -> None:
+        self.exitcode = exitcode
+        super().__init__(
+            f"The process of the task ended (exit code {exitcode}) before it had a result. If it never began, look at "
+            "what it printed: a script whose tasks run in processes starts them below `if __name__ == '__main__':`."
+        )
+
+
 class UnknownInterruptError(TwinstepError, ValueError):
     """An answer fits no pending question, or fits more than one."""
 

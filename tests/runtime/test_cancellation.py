@@ -20,6 +20,7 @@ from tests.runtime.programs import (
     noted,
     noting,
     run_to_rest,
+    within,
 )
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import GraphDrained, NodeCancelledError
@@ -380,3 +381,15 @@ def test_a_record_made_while_the_caller_is_cancelled_is_kept_or_absent_but_never
 
         assert run_to_rest(main) == list(range(20))
         assert len(ran) <= 21
+
+
+def test_a_coroutine_that_leaves_the_program_does_not_stop_the_private_loop():
+    async def leave(state: State) -> State:
+        raise SystemExit(3)
+
+    async def stay(state: State) -> State:
+        return {"log": ["stay"]}
+
+    with pytest.raises(SystemExit):
+        within(LONG, lambda: chain(leave).compile().invoke({"x": 1}))
+    assert within(LONG, lambda: chain(stay).compile().invoke({"x": 1}))["log"] == ["stay"]

@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from twinstep.errors import GraphValidationError
 from twinstep.pregel.action import Action
+from twinstep.pregel.executors import Where, placed
 from twinstep.pregel.futures import call
 from twinstep.serde import register_schema_types
 from twinstep.types import CachePolicy, Retry, TaskFuture, Timeout, TimeoutPolicy, retry_policies
@@ -34,9 +35,10 @@ class TaskFunction(Generic[P, T]):
         retry_policy: Retry = None,
         cache_policy: CachePolicy | None = None,
         timeout: Timeout = None,
+        executor: Where = None,
     ) -> None:
         self.func = func
-        self.action = Action(func, taken=0)
+        self.action = placed(Action(func, taken=0), executor)
         if self.action.is_generator:
             raise GraphValidationError(
                 f"Task '{self.action.name}' is a generator, which has no result to record: return a list instead, and "
@@ -93,6 +95,7 @@ def task(
     retry_policy: Retry = None,
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
+    executor: Where = None,
     retry: Retry = None,
 ) -> TaskFunction[P, T]: ...
 @overload
@@ -104,6 +107,7 @@ def task(
     retry_policy: Retry = None,
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
+    executor: Where = None,
     retry: Retry = None,
 ) -> TaskFunction[P, T]: ...
 @overload
@@ -115,6 +119,7 @@ def task(
     retry_policy: Retry = None,
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
+    executor: Where = None,
     retry: Retry = None,
 ) -> _Decorator: ...
 def task(
@@ -125,6 +130,7 @@ def task(
     retry_policy: Retry = None,
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
+    executor: Where = None,
     retry: Retry = None,
 ) -> Any:
     """Make a function a task, to be called in entrypoints, graph nodes and other tasks.
@@ -141,6 +147,7 @@ def task(
         retry_policy: one or several policies; the first that matches an error decides. `retry` is the older spelling.
         cache_policy: keeps results beyond the run, if the graph or entrypoint has a cache.
         timeout: seconds (or timedelta, or `TimeoutPolicy`) that one attempt may take.
+        executor: `inline` (on an event loop too), `thread`, `process` (can be killed), or any `Executor`.
 
     Raises:
         GraphValidationError: the function is a generator.
@@ -148,8 +155,7 @@ def task(
     Example:
         >>> from twinstep.func import entrypoint, task
         >>> @task
-        ... def double(x: int) -> int:
-        ...     return 2 * x
+        ... def double(x: int) -> int: return 2 * x
         >>> @entrypoint()
         ... def total(numbers: list[int]) -> int:
         ...     return sum(future.result() for future in [double(n) for n in numbers])
@@ -163,6 +169,7 @@ def task(
         retry_policy=renamed("retry", "retry_policy", retry, retry_policy),
         cache_policy=cache_policy,
         timeout=timeout,
+        executor=executor,
     )
     return make if func is None else make(func)
 

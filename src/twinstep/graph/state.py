@@ -16,6 +16,7 @@ from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
 from twinstep.pregel.compiled import ThreadOptions
+from twinstep.pregel.executors import Where, placed
 from twinstep.serde import register_schema_types
 from twinstep.types import (
     All,
@@ -147,6 +148,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         destinations: Mapping[str, str] | Sequence[str] | None = None,
         timeout: Timeout = None,
         trace_policy: TracePolicy | None = None,
+        executor: Where = None,
         retry: Retry = None,
         input: type[Any] | None = None,
     ) -> Self:
@@ -160,18 +162,17 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             retry_policy, cache_policy: what is tried again (of several, the first that matches decides); what is kept.
             error_handler: runs in its place when it has failed for good; a parameter `error` receives the `NodeError`.
             destinations, timeout: where its commands may go; seconds (or a policy) that one attempt may take.
-            trace_policy, retry, input: what `tasks` and `debug` streams show of its values; older spellings.
+            trace_policy, executor: what `tasks` and `debug` streams show of its values; where it runs, as in `task`.
 
         Raises:
             GraphValidationError: the name is taken, reserved or not allowed, or the action is missing.
         """
-        if not isinstance(node, str):
-            action, node = node, Action(node).name
+        node, action = (node, action) if isinstance(node, str) else (Action(node).name, node)
         self._check_name(node, action)
         policy: Retry = renamed("retry", "retry_policy", retry, retry_policy)
         self.nodes[node] = NodeDef(
             node,
-            Action(action),
+            placed(Action(action), executor),
             self._node_schema(renamed("input", "input_schema", input, input_schema), action, error_handler),
             defer,
             metadata,

@@ -36,13 +36,15 @@ class Action:
         is_async: whether it must be awaited.
         is_generator: whether it yields; the last value it yields is then its result.
         inject: the injected parameters, with their position (None: keyword only).
+        inline: whether it is quick, so that an event loop runs it in place although it is synchronous.
     """
 
-    __slots__ = ("_namespace", "fn", "inject", "is_async", "is_generator", "is_runnable", "name")
+    __slots__ = ("_namespace", "fn", "inject", "inline", "is_async", "is_generator", "is_runnable", "name")
 
     def __init__(self, fn: Any, *, taken: int = 1) -> None:
         self.fn: Any = fn
         self._namespace: tuple[str, ...] | None = None
+        self.inline = False
         self.is_runnable = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
         if not callable(fn) and not self.is_runnable:
             raise GraphValidationError(
@@ -65,6 +67,11 @@ class Action:
             self.fn = functools.partial(_last, fn)
         elif self.is_generator:
             self.fn = functools.partial(_alast, fn)
+
+    @property
+    def code(self) -> Any:
+        """The user's code, wherever it runs."""
+        return self.fn
 
     def cache_namespace(self) -> tuple[str, ...]:
         """Return where cached results are kept: by the code and what it had captured when it was first asked."""

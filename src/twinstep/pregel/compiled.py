@@ -161,7 +161,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
             recurse: also those nested in them.
         """
         for name, node in self.spec.nodes.items():
-            for child in graphs_used_by(node.action.fn):
+            for child in graphs_used_by(node.action.code):
                 if namespace is None or namespace == name:
                     yield name, child
                 if recurse or (namespace or "").startswith(f"{name}|"):

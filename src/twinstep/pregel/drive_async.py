@@ -317,7 +317,7 @@ async def _call(effect: Call) -> Any:
         coroutine = action.fn.ainvoke(*effect.args, **effect.kwargs)
     elif action.is_async:
         coroutine = action.fn(*effect.args, **effect.kwargs)
-    elif effect.inline:
+    elif effect.inline or action.inline:
         return action.fn(*effect.args, **effect.kwargs)
     else:
         result = await in_thread(effect.task, lambda: action.fn(*effect.args, **effect.kwargs))

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from twinstep.errors import OutsideRunError
 from twinstep.pregel.action import Action
 from twinstep.pregel.calls import path_on_record
 from twinstep.pregel.execute import call_digest, recorded, run_call
@@ -118,7 +119,10 @@ def call(
         OutsideRunError: no run is under way here.
     """
     caller = require_scope(f"Task '{name}'")
-    assert isinstance(caller, Task)
+    if not isinstance(caller, Task):
+        raise OutsideRunError(
+            f"Task '{name}' cannot be called from '{caller.name}', which runs in another process (executor=)."
+        )
     caller.check_wanted(name)
     caller.alive()
     place = f"key {key}" if key is not None else caller.occurrence(name)

@@ -23,7 +23,7 @@ def outline(spec: ProgramSpec) -> Graph:
     graph = Graph({START: Node(START, START)})
     for name, node in spec.nodes.items():
         if name != START:
-            graph.nodes[name] = Node(name, name, node.action.fn, _metadata(spec, node))
+            graph.nodes[name] = Node(name, name, node.action.code, _metadata(spec, node))
     graph.edges = _merged(edge for edge in spec.transitions() if edge.source in graph.nodes)
     leaves = graph.nodes.keys() - {edge.source for edge in graph.edges}
     graph.edges += [Edge(name, END) for name in sorted(leaves)]

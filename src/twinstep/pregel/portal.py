@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -34,8 +35,15 @@ class Portal:
             if level == len(self._loops):
                 loop = asyncio.new_event_loop()
                 self._loops.append(loop)
-                threading.Thread(target=loop.run_forever, name="twinstep-loop", daemon=True).start()
+                threading.Thread(target=_run, args=(loop,), name="twinstep-loop", daemon=True).start()
             return self._loops[level]
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop for ever: also when a coroutine raises SystemExit, which is for whoever waits for it."""
+    while True:
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
 
 
 PORTAL = Portal()

@@ -1,0 +1,177 @@
+"""Where code runs: in place, in a thread, in a process of its own, or wherever an executor takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal
+
+from twinstep.errors import GraphValidationError, did_you_mean
+from twinstep.pregel.action import Action
+from twinstep.pregel.remote import Told, describe, finished, outcome_of, perform
+from twinstep.pregel.task import Task
+from twinstep.pregel.workers import THREADS
+from twinstep.scope import require_scope
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+Where = Literal["inline", "thread", "process"] | Executor | None
+"""Where code runs; None: where the driver sees fit."""
+KINDS = ("inline", "thread", "process")
+
+
+class Placed(Action):
+    """Code that runs elsewhere: to the engine a coroutine that waits for it; cancelling it gives the code up.
+
+    Attributes:
+        inner: the code itself.
+    """
+
+    __slots__ = ("inner",)
+
+    def __init__(self, inner: Action, run: Callable[..., Any], inject: dict[str, int | None]) -> None:
+        self.inner, self.fn, self.inject = inner, run, inject
+        self.name, self.is_async, self.is_generator, self.is_runnable = inner.name, True, False, False
+        self.inline, self._namespace = False, None
+
+    @property
+    def code(self) -> Any:
+        return self.inner.code
+
+    def cache_namespace(self) -> tuple[str, ...]:
+        return self.inner.cache_namespace()
+
+
+def placed(action: Action, where: Where) -> Action:
+    """Return an action that runs where it is told to.
+
+    Raises:
+        GraphValidationError: there is no such place, or the code cannot get there.
+    """
+    if where is None:
+        return action
+    if hasattr(action.fn, "spec"):
+        raise GraphValidationError(f"'{action.name}' is a graph: give executor= to its nodes and tasks instead.")
+    if where == "inline":
+        action.inline = True
+        return action
+    from concurrent.futures import ThreadPoolExecutor
+
+    if where == "thread" or isinstance(where, ThreadPoolExecutor):
+        pool = where if isinstance(where, ThreadPoolExecutor) else None
+
+        async def in_thread(*args: Any, **kwargs: Any) -> Any:
+            from asyncio import wrap_future
+
+            return await wrap_future(_in_thread(pool, _call, action, args, kwargs))
+
+        return Placed(action, in_thread, action.inject)
+    if where != "process" and not isinstance(where, Executor):
+        raise GraphValidationError(
+            f"executor={where!r} of '{action.name}': it is one of {', '.join(KINDS)}, or a concurrent.futures.Executor."
+            + did_you_mean(where, KINDS)
+        )
+    reference, executor = reference_of(action), where
+
+    async def elsewhere(*args: Any, **kwargs: Any) -> Any:
+        return await (
+            _process(reference, args, kwargs) if executor == "process" else _job(executor, reference, args, kwargs)
+        )
+
+    return Placed(action, elsewhere, {})
+
+
+def reference_of(action: Action) -> str:
+    """Return the name by which another process finds a function.
+
+    Raises:
+        GraphValidationError: it has none, or wants what cannot cross.
+    """
+    code = action.code
+    if not isinstance(code, FunctionType) or "<" in code.__qualname__ or action.is_generator:
+        raise GraphValidationError(
+            f"'{action.name}' cannot run in another process: only a function at the top level of a module can be found "
+            f"there by its name, and this is {getattr(code, '__qualname__', repr(code))}."
+        )
+    kept = [name for name in ("store", "previous", "error") if name in action.inject]
+    if kept:
+        raise GraphValidationError(
+            f"'{action.name}' asks for {', '.join(kept)}, which cannot cross to another process; pass values."
+        )
+    return f"{code.__module__}:{code.__qualname__}"
+
+
+def _call(action: Action, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    fn = action.fn.invoke if action.is_runnable else action.fn
+    return finished(fn(*args, **kwargs))
+
+
+def _in_thread(pool: ThreadPoolExecutor | None, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Run a function in a thread of a pool, or of ours, in the context of the caller."""
+    context = copy_context()
+    if pool is not None:
+        return pool.submit(context.run, fn, *args)
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        THREADS.busy()
+        try:
+            result = context.run(fn, *args)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    THREADS.start(work)
+    return future
+
+
+async def _process(reference: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function in a worker process, which is killed when the caller is cancelled."""
+    from asyncio import CancelledError, wrap_future
+
+    from twinstep.pregel.processes import submit
+
+    task = _task()
+    tell = _teller(task)
+    future, kill = submit(describe(reference, task, args, kwargs), tell)
+    try:
+        data = await wrap_future(future)
+    except CancelledError:
+        kill()
+        raise
+    return outcome_of(data, tell)
+
+
+async def _job(executor: Any, reference: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function as a job of an executor; what it tells arrives with its outcome."""
+    from asyncio import wrap_future
+
+    task = _task()
+    future = executor.submit(perform, describe(reference, task, args, kwargs))
+    return outcome_of(await wrap_future(future), _teller(task))
+
+
+def _task() -> Task:
+    scope = require_scope("executor=")
+    assert isinstance(scope, Task)
+    return scope
+
+
+def _teller(task: Task) -> Callable[[Told], None]:
+    """Return what passes on what code elsewhere tells, as if the task had told it."""
+
+    def tell(told: Told) -> None:
+        kind, value = told
+        if kind == "custom":
+            task.write(value)
+        elif kind == "message":
+            task.message(*value)
+        else:
+            task.heartbeat()
+
+    return tell
