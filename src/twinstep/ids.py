@@ -31,8 +31,8 @@ class _Clock:
             if tick <= self._last:
                 tick = self._last + 1
             self._last = tick
-        stamp = f"{tick >> 12:012x}"
-        return f"{stamp[:8]}-{stamp[8:]}-7{tick & 4095:03x}-{self._tail}"
+        stamp = f"{tick:015x}"
+        return f"{stamp[:8]}-{stamp[8:12]}-7{stamp[12:]}-{self._tail}"
 
 
 _clock = _Clock()

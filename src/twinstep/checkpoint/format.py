@@ -159,7 +159,7 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
     Raises:
         EncodingError: a value cannot be stored; the message names its place.
     """
-    tasks = [[t.id, t.name, [_packed(*write) for write in t.writes]] for t in c.writes]
+    tasks = [[t.id, t.name, [[k] if v is SAME_AS_INPUT else [k, v] for k, v in t.writes]] for t in c.writes]
     fields = [c.step, c.source, c.run, list(c.updated), c.changes, tasks, c.metadata]
     if c.version:
         fields.append(c.version)
@@ -169,10 +169,6 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
         _name_culprit(serde, c)
         raise
     return CheckpointRow(c.id, c.parent, c.base, _SEAL + _checksum(place, (c.id, c.parent, c.base), body) + body)
-
-
-def _packed(key: str, value: Any) -> list[Any]:
-    return [key] if value is SAME_AS_INPUT else [key, value]
 
 
 def _name_culprit(serde: Serializer, c: Checkpoint) -> None:

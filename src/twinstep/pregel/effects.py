@@ -133,11 +133,6 @@ def load(saver: Journal, thread_id: str, ns: str, checkpoint_id: str | None = No
     return loaded
 
 
-def store(saver: Journal, commit: Commit) -> Program[None]:
-    """Store one transaction."""
-    yield Store(saver, commit)
-
-
 def history(
     saver: Journal, thread_id: str, ns: str, before: str | None = None, limit: int | None = None
 ) -> Program[Sequence[CheckpointRow]]:

@@ -25,7 +25,7 @@ from twinstep.errors import (
 )
 from twinstep.ids import question_id
 from twinstep.pregel.calls import ADVICE, check_made, sketch
-from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Wait, store
+from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Store, Wait
 from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
@@ -166,7 +166,7 @@ def forget_failures(run: Run, ids: Sequence[str]) -> Program[None]:
     commit = Commit(
         run.place.thread_id, run.ns, root.id, root.epoch, forget=tuple(ids), forget_at=at, status="interrupted"
     )
-    yield from store(run.saver, commit)  # the attempt it belonged to has ended, so `write` would refuse
+    yield Store(run.saver, commit)  # the attempt it belonged to has ended, so `write` would refuse
 
 
 def write(run: Run, commit: Commit) -> Program[None]:
@@ -185,7 +185,7 @@ def write(run: Run, commit: Commit) -> Program[None]:
         raise run.root.broken
     assert run.saver is not None
     try:
-        yield from store(run.saver, commit)
+        yield Store(run.saver, commit)
     except (CheckpointStorageError, ThreadConflictError) as error:
         run.root.broken = error
         raise

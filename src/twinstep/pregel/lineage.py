@@ -69,6 +69,6 @@ class Lineage:
         self._at_joint = self._size, self._length
 
     def _add(self, checkpoint: Checkpoint, cost: int) -> None:
-        grew = any(change[0] in (SPLICE, EXTEND) for change in checkpoint.changes.values())
-        self._size += cost * grew
+        if [change for change in checkpoint.changes.values() if change[0] in (SPLICE, EXTEND)]:
+            self._size += cost
         self._length += cost + ROW

@@ -161,7 +161,7 @@ class ProgramSpec:
         triggers: the nodes that each channel starts.
         late, consumable: channels of these kinds.
         past: how it reads what earlier versions of it have stored.
-        shared: channels whose values are seen from outside the engine.
+        shared: channels whose values are seen from outside the engine; kept: those of them that are stored.
     """
 
     name: str
@@ -189,6 +189,7 @@ class ProgramSpec:
     consumable: tuple[str, ...] = ()
     past: Past = NO_PAST
     shared: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         triggers: dict[str, list[str]] = {}
@@ -202,6 +203,7 @@ class ProgramSpec:
         self.late = tuple(name for name, channel in self.channels.items() if channel.late)
         self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
         self.shared = frozenset((*self.keys, START))
+        self.kept = frozenset(name for name in self.shared if name in self.channels and self.channels[name].saved)
         for name, template in self.channels.items():
             template.key = name
 

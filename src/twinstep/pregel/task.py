@@ -336,8 +336,8 @@ class NodeTask(Task):
     @property
     def stored(self) -> list[Write]:
         """The writes that a checkpoint holds: what consumers see, without what is never stored."""
-        channels = self.run.spec.channels
-        return [write for write in self.visible if channels[write[0]].saved]
+        kept = self.run.spec.kept
+        return [write for write in self.writes or () if write[0] in kept]
 
     @property
     def storable(self) -> bool:
