@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from concurrent.futures._base import FINISHED
 from contextvars import copy_context
+from threading import Condition
 from typing import TYPE_CHECKING, Any
 
 from twinstep.errors import OutsideRunError
 from twinstep.pregel.action import Action
 from twinstep.pregel.calls import path_on_record
+from twinstep.pregel.drive_sync import settle
 from twinstep.pregel.execute import call_digest, recorded, run_call
 from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import Job, in_slot, lend
@@ -27,31 +30,17 @@ PRUNE = 64
 class SyncFuture(Job, Future[Any]):
     """A task call made by synchronous code."""
 
-    def __init__(self, task: CallTask, settle: Callable[[Any], Any]) -> None:
+    def __init__(self, task: CallTask) -> None:
         Job.__init__(self)
         Future.__init__(self)
-        self._task, self._settle = task, settle
+        self._task = task
         self._context = copy_context()
         self.observed = False
-
-    def replay(self) -> bool:
-        """Take the outcome from the record, if it is there: that takes less than to hand the task to a thread."""
-        task = self._task
-        if not task.run.records or task.id not in task.run.records:
-            return False
-        try:
-            record = recorded(task, call_digest(task))
-        except Exception as error:
-            self.set_exception(error)
-            return True
-        if record is not None:
-            self.set_result(record.value)
-        return record is not None
 
     def run(self) -> None:
         """Run the task and keep its outcome."""
         try:
-            result = in_slot(self._task, self._context, self._settle, run_call(self._task))
+            result = in_slot(self._task, self._context, settle, run_call(self._task))
         except BaseException as error:
             self.set_exception(error)
         else:
@@ -101,6 +90,34 @@ class SyncFuture(Job, Future[Any]):
         return wrap_future(self).__await__()
 
 
+class Replayed(Future[Any]):
+    """A call whose result is on record: done from the start.
+
+    What makes other futures expensive, the means to wait for them, is made when somebody looks for it.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._state, self._result, self._exception = FINISHED, value, None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _WAITING:
+            raise AttributeError(name)
+        return self.__dict__.setdefault(name, _WAITING[name]())
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the task's result."""
+        return self._result
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        from asyncio import wrap_future
+
+        return wrap_future(self).__await__()
+
+
+_WAITING: dict[str, Callable[[], Any]] = {"_condition": Condition, "_waiters": list, "_done_callbacks": list}
+"""What a future needs to be waited for."""
+
+
 def call(
     action: Action,
     name: str,
@@ -135,13 +152,10 @@ def call(
         task.run.memory = True  # what the task starts is not repeated when it is tried again
     loop = running_loop()
     if loop is None:
-        from twinstep.pregel.drive_sync import settle
-
-        future: Any = SyncFuture(task, settle)
-        replayed = future.replay()
-        if not (replayed and future.failure() is None):
+        future: Any = replay(task)
+        if future is None:
+            future = SyncFuture(task)
             remember(caller, future)
-        if not replayed:
             lend(caller)
             caller.run.root.workers().start(future)
     else:
@@ -151,6 +165,20 @@ def call(
         lend(caller)
     handle: TaskFuture[Any] = future
     return handle
+
+
+def replay(task: CallTask) -> Future[Any] | None:
+    """Return the outcome of a call that is on record: that takes less than to hand the task to a thread."""
+    if not task.run.records or task.id not in task.run.records:
+        return None
+    try:
+        record = recorded(task, call_digest(task))
+    except Exception as error:
+        failed = SyncFuture(task)
+        failed.set_exception(error)
+        remember(task.caller, failed)
+        return failed
+    return None if record is None else Replayed(record.value)
 
 
 def remember(caller: Task, future: Any) -> None:
