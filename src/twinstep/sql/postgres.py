@@ -201,7 +201,8 @@ def _run(conn: Connection[Any], program: Program[T]) -> T:
                 sql, parameters = program.send(rows)
                 if type(parameters) is tuple:
                     cursor.execute(_native(sql), parameters)
-                    rows = cursor.fetchall() if cursor.description else []
+                    found = cursor.pgresult
+                    rows = cursor.fetchall() if found is not None and found.nfields else []
                 else:
                     cursor.executemany(_native(sql), parameters)
                     rows = []

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from twinstep.errors import CheckpointCorruptError, InvalidConfigError, StorageError
 from twinstep.sql.schema import Program, Schema
 from twinstep.store.backend import Batch, Write, decoded, item, search_item
-from twinstep.store.base import GetOp, Item, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
+from twinstep.store.base import Filter, GetOp, Item, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
 from twinstep.store.expiry import Expiry
 from twinstep.store.filters import matches
 from twinstep.store.ranking import ExactOrder
@@ -34,7 +34,7 @@ SCHEMA: Final = Schema(
                 WHERE expires IS NOT NULL""",
             """CREATE TABLE twinstep_store_vectors (
                 prefix {text} NOT NULL, item BIGINT NOT NULL, position INTEGER NOT NULL, vector {blob} NOT NULL,
-                PRIMARY KEY (prefix, item, position)){clustered}""",
+                PRIMARY KEY (prefix, item, position))""",
             "CREATE TABLE twinstep_store_index (dims INTEGER NOT NULL)",
         ),
     ),
@@ -111,10 +111,12 @@ class Row(NamedTuple):
     updated: int
     life: int | None
 
-    def item(self) -> Item:
-        """Return it as users see it."""
-        namespace = tuple(self.prefix[:-1].split("."))
+    def item(self, condition: Filter | None = None) -> Item | None:
+        """Return it as users see it, or None if it does not fulfil a condition."""
+        namespace = _namespace(self.prefix)
         value = decoded(namespace, self.key, self.value)
+        if condition is not None and not matches(condition, value):
+            return None
         return item(namespace, self.key, value, self.created, self.updated)
 
 
@@ -248,7 +250,7 @@ class _Search:
         sql = f"""SELECT {_ITEM} FROM twinstep_store_items WHERE {place.condition}{_ALIVE}
             ORDER BY {place.order} LIMIT ? OFFSET ?"""
         rows = yield sql, (*place.parameters, self._hidden, self._op.limit, self._op.offset)
-        return [found for row in rows if (found := self._match(Row(*row), None))]
+        return [found for row in rows if (found := self._match(Row(*row)))]
 
     def near(self, query: Vector) -> Program[list[tuple[Row, SearchItem]]]:
         """Find items by their nearness to a query, those without vectors last."""
@@ -276,7 +278,7 @@ class _Search:
         spelling, numbers = self._spelling, self._spelling.numbers(list(rough))
         sql = f"SELECT {_ITEM} FROM twinstep_store_items WHERE n {spelling.among} AND {_ALIVE}"
         rows = yield sql, (numbers, self._hidden)
-        matching = {row[0]: match for row in rows if (match := self._match(Row(*row), None))}
+        matching = {row[0]: match for row in rows if (match := self._match(Row(*row)))}
         vectors = dict[int, list[bytes]]()
         for n, vector in (yield _VECTORS_OF + spelling.among, (spelling.numbers(list(matching)),)):
             vectors.setdefault(n, []).append(spelling.from_column(vector))
@@ -314,7 +316,7 @@ class _Search:
         while True:
             rows = yield sql, (*place.parameters, self._hidden, after, size)
             for row in rows:
-                match = self._match(Row(*row), None)
+                match = self._match(Row(*row))
                 if match:
                     found.append(match)
                     if len(found) == wanted:
@@ -323,11 +325,9 @@ class _Search:
                 return found
             after, size = rows[-1][0], min(size * 8, _LARGEST_PAGE)
 
-    def _match(self, row: Row, score: float | None) -> tuple[Row, SearchItem] | None:
-        found = row.item()
-        if self._op.filter is not None and not matches(self._op.filter, found.value):
-            return None
-        return row, search_item(found, score)
+    def _match(self, row: Row) -> tuple[Row, SearchItem] | None:
+        found = row.item(self._op.filter)
+        return None if found is None else (row, search_item(found, None))
 
     def _place(self) -> Program[Place | None]:
         """Return where to look; one namespace, when there is just one below the prefix, is read along its index."""

@@ -61,6 +61,8 @@ def check_path(path: Any) -> None:
 
 
 def _label_size(label: Any, path: tuple[Any, ...]) -> int:
+    if isinstance(label, str) and label.isascii() and label and "." not in label and "\0" not in label:
+        return len(label)
     where = f"Label {short(label)} of namespace {short(path)}"
     if not isinstance(label, str):
         raise InvalidNamespaceError(f"{where} is a {type(label).__name__}, not a str. {_EXAMPLE}")
@@ -85,6 +87,8 @@ def check_key(key: Any) -> None:
     Raises:
         InvalidConfigError: it is no str, is too long, or holds a NUL or a lone surrogate.
     """
+    if isinstance(key, str) and key.isascii() and len(key) <= MAX_BYTES and "\0" not in key:
+        return
     where = f"Store key {short(key)}"
     if not isinstance(key, str):
         raise InvalidConfigError(f"{where} is a {type(key).__name__}, not a str. Use str(key).")

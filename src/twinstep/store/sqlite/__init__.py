@@ -7,6 +7,7 @@ import os
 import sqlite3
 from typing import Self
 
+from twinstep.sql.schema import Program
 from twinstep.sql.sqlite import SqliteDatabase, Synchronous
 from twinstep.store.database import DatabaseStore
 from twinstep.store.expiry import TTLConfig
@@ -89,7 +90,13 @@ class SqliteStore(DatabaseStore):
     def _opened(self) -> None:
         indexed = self._db.run(claim(self._index.dims if self._index else None))
         fast = self._index is not None and has_vectors(self._db)
+        if fast:  # a search reads all vectors: without a copy of each page it takes half the time
+            self._db.run(_map_file())
         self._sql = StoreProgram(_WITH_EXTENSION if fast else _PLAIN, self._expiry, indexed)
+
+
+def _map_file() -> Program[None]:
+    yield f"PRAGMA mmap_size = {2**30}", ()
 
 
 AsyncSqliteStore = SqliteStore

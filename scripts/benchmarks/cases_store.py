@@ -1,0 +1,188 @@
+"""Cases of stores: 100,000 items, 20,000 of them with vectors of 384 numbers, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from time import perf_counter
+from typing import Any
+
+from scripts.benchmarks.case import Row, Sample, Side
+from scripts.benchmarks.cases_saver import server
+
+ITEMS, VECTORS, DIMS, SPACES = 100_000, 20_000, 384, 100
+BATCH = 5_000
+MANY = 200
+Put = tuple[tuple[str, ...], str, dict[str, Any], bool]
+
+
+def vector(text: str) -> list[float]:
+    """Return the vector of a text, the same each time."""
+    draw = random.Random(text).random
+    return [draw() - 0.5 for _ in range(DIMS)]
+
+
+def embed(texts: list[str]) -> list[list[float]]:
+    return [vector(text) for text in texts]
+
+
+def puts() -> Iterator[Put]:
+    """Yield what is stored: namespace, key, value, and whether it has a vector."""
+    for n in range(ITEMS):
+        space = ("docs",) if n < VECTORS else ("users", str(n % SPACES))
+        yield space, str(n), {"text": f"text {n}", "n": n, "kind": "even" if n % 2 == 0 else "odd"}, n < VECTORS
+
+
+def least(run: Callable[[], object], times: int, rounds: int = 5) -> float:
+    """Return the seconds of one call, in the fastest of some rounds."""
+    found = []
+    for _ in range(rounds):
+        start = perf_counter()
+        for _ in range(times):
+            run()
+        found.append((perf_counter() - start) / times)
+    return min(found)
+
+
+def measured(get: Callable[[int], Any], filtered: Callable[[int], Any], near: Callable[[str], Any]) -> Sample:
+    """Measure the three questions that are asked of a store."""
+    chance = random.Random(1)
+    assert get(VECTORS + 7)
+    assert len(filtered(VECTORS + 7)) == 1
+    assert len(near("text 7")) == 10
+    return {
+        "get": least(lambda: get(chance.randrange(ITEMS)), MANY) * 1e6,
+        "filtered": least(lambda: filtered(chance.randrange(VECTORS, ITEMS)), 5) * 1e3,
+        "near": least(lambda: near(f"text {chance.randrange(VECTORS)}"), 3) * 1e3,
+    }
+
+
+def space_of(n: int) -> tuple[str, ...]:
+    return ("docs",) if n < VECTORS else ("users", str(n % SPACES))
+
+
+def questions(side: Side, store: Any, url: str | None = None) -> Sample:
+    """Fill a store and ask it."""
+    put_op = side.module("store.base").PutOp
+    ops = [put_op(space, key, value, None if indexed else False) for space, key, value, indexed in puts()]
+    for start in range(0, ITEMS, BATCH):
+        store.batch(ops[start : start + BATCH])
+    if url is not None:  # the server would do so by itself, within a minute
+        with import_module("psycopg").connect(url, autocommit=True) as conn:
+            conn.execute("ANALYZE")
+    return measured(
+        lambda n: store.get(space_of(n), str(n)),
+        lambda n: store.search(space_of(n), filter={"n": n}),
+        lambda text: store.search(("docs",), query=text),
+    )
+
+
+def index() -> dict[str, Any]:
+    return {"dims": DIMS, "embed": embed, "fields": ["text"]}
+
+
+# ---------------------------------------------------------------------- SQLite
+
+
+def sqlite_store(side: Side) -> Sample:
+    path = str(side.folder / "store.sqlite")
+    store = side.enter(side.module("store.sqlite").SqliteStore.from_conn_string(path, index=index()))
+    store.setup()
+    return questions(side, store)
+
+
+def bare_sqlite_store(side: Side) -> Sample:
+    extension = import_module("twinstep.store.sqlite.extension")
+    conn = extension.connect(side.folder / "bare.sqlite", timeout=5, check_same_thread=True, uri=False)
+    conn.execute(f"PRAGMA mmap_size = {2**30}")
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("CREATE TABLE items (space TEXT, key TEXT, value TEXT, PRIMARY KEY (space, key))")
+    conn.execute("CREATE TABLE vectors (key TEXT PRIMARY KEY, vector BLOB)")
+    for space, key, value, indexed in puts():
+        conn.execute("INSERT INTO items VALUES (?, ?, ?)", (".".join(space), key, json.dumps(value)))
+        if indexed:
+            conn.execute("INSERT INTO vectors VALUES (?, ?)", (key, blob(value["text"])))
+    conn.commit()
+    return measured(*bare_questions(conn, "?", "json_extract(value, '$.n')", "vec_distance_l2(vector, ?)", blob))
+
+
+def blob(text: str) -> bytes:
+    return struct.pack(f"<{DIMS}f", *vector(text))
+
+
+def bare_questions(conn: Any, param: str, field: str, distance: str, vector_of: Callable[[str], Any]) -> Any:
+    """Return the three questions as bare queries."""
+    get = f"SELECT value FROM items WHERE space = {param} AND key = {param}"
+    filtered = f"SELECT value FROM items WHERE space = {param} AND {field} = {param} LIMIT 10"
+    near = f"SELECT key, {distance} AS far FROM vectors ORDER BY far LIMIT 10"
+    return (
+        lambda n: conn.execute(get, (".".join(space_of(n)), str(n))).fetchone(),
+        lambda n: conn.execute(filtered, (".".join(space_of(n)), n)).fetchall(),
+        lambda text: conn.execute(near, (vector_of(text),)).fetchall(),
+    )
+
+
+# ---------------------------------------------------------------------- PostgreSQL
+
+
+def postgres_store(side: Side) -> Sample:
+    with_schema(side)
+    store = side.enter(side.module("store.postgres").PostgresStore.from_conn_string(schema_url(side), index=index()))
+    store.setup()
+    return questions(side, store, schema_url(side))
+
+
+def bare_postgres_store(side: Side) -> Sample:
+    with_schema(side)
+    conn = side.enter(import_module("psycopg").connect(schema_url(side), autocommit=True))
+    conn.execute("CREATE TABLE items (space TEXT, key TEXT, value JSONB, PRIMARY KEY (space, key))")
+    conn.execute(f"CREATE TABLE vectors (key TEXT PRIMARY KEY, vector vector({DIMS}))")
+    with conn.cursor() as cursor:
+        every = list(puts())
+        rows = [(".".join(space), key, json.dumps(value)) for space, key, value, _ in every]
+        cursor.executemany("INSERT INTO items VALUES (%s, %s, %s)", rows)
+        vectors = [(key, literal(value["text"])) for _, key, value, indexed in every if indexed]
+        cursor.executemany("INSERT INTO vectors VALUES (%s, %s)", vectors)
+    conn.execute("ANALYZE")
+    return measured(*bare_questions(conn, "%s", "(value->>'n')::int", "vector <#> %s::vector", literal))
+
+
+def literal(text: str) -> str:
+    return json.dumps(vector(text))
+
+
+def with_schema(side: Side) -> None:
+    """Make a schema for this measurement in place of the last one's."""
+    with import_module("psycopg").connect(server(), autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
+        for (name,) in conn.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bench_%'").fetchall():
+            conn.execute(f"DROP SCHEMA {name} CASCADE")  # of the measurement before
+        conn.execute(f"CREATE SCHEMA {schema(side)}")
+
+
+def schema(side: Side) -> str:
+    return f"bench_{side.folder.name.lower()}"
+
+
+def schema_url(side: Side) -> str:
+    return f"{server()}{'&' if '?' in server() else '?'}options=-csearch_path%3D{schema(side)},public"
+
+
+def _rows(name: str, case: Any, bare: Any) -> list[Row]:
+    def row(title: str, metric: str, unit: Any, bar: float, above_bare: bool = False) -> Row:
+        return Row(title, case, bare, bar=bar, metric=metric, unit=unit, above_bare=above_bare, slow=True)
+
+    return [
+        row(f"store of 100,000 items, {name}: get (above bare)", "get", "us", 100, above_bare=True),
+        row(f"store, {name}: filtered search among 800", "filtered", "ms", 20),
+        row(f"store, {name}: nearest of 20,000 vectors", "near", "ms", 20),
+    ]
+
+
+ROWS = [
+    *_rows("SQLite", sqlite_store, bare_sqlite_store),
+    *_rows("Postgres", postgres_store, bare_postgres_store),
+]

@@ -1,0 +1,284 @@
+"""What the stores in databases do beyond the contract: opening, sharing, failing."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twinstep.errors import CheckpointCorruptError, InvalidConfigError, StorageError
+from twinstep.store.backend import BackendStore
+from twinstep.store.base import PutOp, SearchOp
+from twinstep.store.database import DatabaseStore
+from twinstep.store.postgres import PostgresStore
+from twinstep.store.postgres.aio import AsyncPostgresStore, PoolConfig
+from twinstep.store.sqlite import SqliteStore
+from twinstep.store.sqlite.aio import AsyncSqliteStore
+
+NS = ("a", "b")
+Open = Callable[..., BackendStore]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[type[DatabaseStore], str]:
+    """The class of a store in a database, and the connection string of an empty one."""
+    if request.param == "sqlite":
+        return SqliteStore, str(tmp_path / "store.sqlite")
+    return PostgresStore, request.getfixturevalue("empty_postgres")
+
+
+Where = tuple[Any, str]
+
+
+def test_setup_by_itself_by_call_or_awaited_and_by_context_manager(where: Where) -> None:
+    kind, address = where
+    with kind.from_conn_string(address) as store:
+        store.put(NS, "k", {"n": 1})
+    opened = kind(address)
+    opened.setup()
+    assert opened.get(NS, "k").value == {"n": 1}
+    opened.close()
+
+    async def main() -> None:
+        async with kind.from_conn_string(address) as store:
+            await store.setup()
+            assert (await store.aget(NS, "k")).value == {"n": 1}
+
+    asyncio.run(main())
+    with pytest.raises(StorageError, match="was closed"):
+        opened.get(NS, "k")
+    assert (AsyncSqliteStore, AsyncPostgresStore) == (SqliteStore, PostgresStore)
+
+
+def test_a_store_of_a_newer_version_is_refused(where: Where) -> None:
+    kind, address = where
+    with kind(address) as store:
+        store._db.transact(_set_version(99))
+    try:
+        with pytest.raises(StorageError, match=r"version 99 of the store tables.*Install the newer"):
+            kind(address).get(NS, "k")
+    finally:
+        store = kind(address)
+        if kind is PostgresStore:
+            import psycopg
+
+            with psycopg.connect(address, autocommit=True) as conn:
+                conn.execute("UPDATE twinstep_store_schema SET version = 1")
+            assert store.get(NS, "k") is None
+
+
+def _set_version(version: int) -> Any:
+    yield "UPDATE twinstep_store_schema SET version = ?", (version,)
+
+
+WRITER = """
+import sys
+from twinstep.store.{name} import {kind}
+from twinstep.store.base import PutOp
+store = {kind}(sys.argv[1])
+who = sys.argv[2]
+for n in range(40):
+    keys = range(8) if who == "0" else reversed(range(8))
+    store.batch([PutOp(("all",), str(key), {{"who": who, "n": n}}) for key in keys])
+    store.put(("own", who), str(n), {{"n": n}})
+"""
+
+
+def test_processes_write_at_once_and_each_batch_is_whole(where: Where, tmp_path: Path) -> None:
+    kind, address = where
+    name = "sqlite" if kind is SqliteStore else "postgres"
+    script = WRITER.format(name=name, kind=kind.__name__)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, address, str(who)], env=environment, stderr=subprocess.PIPE)
+        for who in range(2)
+    ]
+    for writer in writers:
+        assert (writer.communicate(timeout=60)[1], writer.returncode) == (b"", 0)
+    with kind(address) as store:
+        assert len(store.search(("own",), limit=1000)) == 80
+        assert len({str(item.value) for item in store.search(("all",))}) == 1
+
+
+def test_a_forked_child_opens_the_database_anew(where: Where) -> None:
+    kind, address = where
+    with kind(address) as store:
+        store.put(NS, "k", {"n": 1})
+        child = os.fork()
+        if child == 0:
+            try:
+                store.put(NS, "child", store.get(NS, "k").value)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        store.put(NS, "parent", {})
+        assert [item.key for item in store.search(NS)] == ["k", "child", "parent"]
+
+
+@pytest.mark.parametrize("prefix", [("z", "1"), ("z",)], ids=["one namespace", "several"])
+def test_what_a_filtered_search_reads_comes_along_an_index(where: Where, prefix: tuple[str, ...]) -> None:
+    kind, address = where
+    with kind(address) as store:
+        store.batch([PutOp(("bulk", str(n % 3)), str(n), {"n": n}) for n in range(3000)])
+        store.batch([PutOp(("z", str(n)), "k", {"n": n}) for n in range(5)])
+        statement, parameters = _scan_of(store, prefix)
+        if kind is PostgresStore:
+            store._db.transact(_statement("ANALYZE twinstep_store_items"))
+        explain = "EXPLAIN QUERY PLAN" if kind is SqliteStore else "EXPLAIN"
+        plan = str(store._db.transact(_statement(f"{explain} {statement}", parameters)))
+        assert any(part in plan for part in ("(prefix=? AND n>?)", "(prefix>? AND prefix<?)", "Index Cond: ((prefix"))
+        assert "SCAN" not in plan
+        assert "Seq Scan" not in plan
+
+
+def _scan_of(store: DatabaseStore, prefix: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement by which a filtered search reads items."""
+    from twinstep.store.sql import _Search
+
+    search = _Search(store._sql._spelling, SearchOp(prefix, {"n": -1}), -1)
+    place = store._db.transact(search._place())
+    assert place
+    sql, parameters = next(search._scan(place, 10))
+    assert isinstance(parameters, tuple)
+    return sql, parameters
+
+
+def _statement(sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+    return (yield sql, parameters)
+
+
+# ---------------------------------------------------------------------- SQLite
+
+
+def test_an_open_connection_is_used_and_left_open(tmp_path: Path) -> None:
+    conn = sqlite3.connect(tmp_path / "mine.sqlite", check_same_thread=False)
+    conn.execute("CREATE TABLE mine (n)")
+    with SqliteStore(conn) as store:
+        asyncio.run(store.aput(NS, "k", {"n": 1}))
+    assert conn.execute("SELECT prefix, key FROM twinstep_store_items").fetchall() == [("a.b.", "k")]
+    conn.close()
+
+
+def test_a_store_and_a_saver_share_a_file(tmp_path: Path) -> None:
+    from twinstep.checkpoint.sqlite import SqliteSaver
+
+    with SqliteSaver(tmp_path / "one.sqlite") as saver, SqliteStore(tmp_path / "one.sqlite") as store:
+        store.put(NS, "k", {})
+        assert saver.get_tuple({"configurable": {"thread_id": "1"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda path: path.write_bytes(b"no database, but long enough to be one" * 99),
+            CheckpointCorruptError,
+            "damaged",
+        ),
+        (lambda path: path.mkdir(), StorageError, "SQLITE_CANTOPEN"),
+    ],
+)
+def test_files_that_cannot_be_opened(tmp_path: Path, make: Any, error: type[Exception], message: str) -> None:
+    make(tmp_path / "store.sqlite")
+    store = SqliteStore(tmp_path / "store.sqlite")
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            store.get(NS, "k")
+
+
+def test_a_locked_file_is_named_and_a_retry_succeeds(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite", busy_timeout=0.01)
+    store.setup()
+    other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match=r"is locked by another process.*busy_timeout"):
+        store.put(NS, "k", {})
+    assert store.get(NS, "k") is None
+    other.execute("ROLLBACK")
+    store.put(NS, "k", {})
+    other.close()
+    store.close()
+
+
+def test_a_damaged_value_is_named_and_the_others_stay(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "store.sqlite") as store:
+        store.batch([PutOp(NS, key, {"n": 1}) for key in ("bad", "good")])
+        store._db.transact(_statement("UPDATE twinstep_store_items SET value = x'c1' WHERE key = 'bad'"))
+        with pytest.raises(CheckpointCorruptError) as caught:
+            store.search(NS)
+        assert caught.value.__notes__ == ["This is the value of 'bad' in ('a', 'b')."]
+        assert store.get(NS, "good")
+
+
+# ---------------------------------------------------------------------- PostgreSQL
+
+
+def test_pools_and_connections_that_are_given(empty_postgres: str) -> None:
+    import psycopg
+    from psycopg_pool import ConnectionPool
+
+    pooled = PoolConfig(min_size=1, max_size=4, kwargs={"application_name": "twinstep"})
+    with PostgresStore.from_conn_string(empty_postgres, pipeline=True, pool_config=pooled) as store:
+        threads = [threading.Thread(target=store.put, args=(NS, str(n), {"n": n})) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store.search(NS)) == 8
+    with ConnectionPool(empty_postgres, min_size=1, max_size=2) as pool:
+        with PostgresStore(pool) as store:
+            store.put(NS, "pool", {})
+        with pool.connection() as conn:
+            assert conn.execute("SELECT count(*) FROM twinstep_store_items").fetchone() == (9,)
+    for autocommit in (True, False):
+        with psycopg.connect(empty_postgres, autocommit=autocommit) as conn:
+            with PostgresStore(conn) as store:
+                store.put(NS, f"conn {autocommit}", {})
+                assert store.get(NS, f"conn {autocommit}")
+            assert not conn.closed
+    with PostgresStore(empty_postgres) as store:
+        assert len(store.search(NS, limit=20)) == 11
+
+
+def test_a_lost_connection_is_said_and_made_again(empty_postgres: str) -> None:
+    import psycopg
+
+    with PostgresStore(empty_postgres) as store:
+        store.put(NS, "k", {})
+        (pid,) = store._db.transact(_statement("SELECT pg_backend_pid()"))[0]
+        with psycopg.connect(empty_postgres, autocommit=True) as conn:
+            conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(StorageError, match="connects again"):
+            store.get(NS, "k")
+        assert store.get(NS, "k")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2", "Check that the server runs"),
+        ("this is no connection string", "OperationalError|ProgrammingError"),
+    ],
+)
+def test_a_server_that_cannot_be_reached(address: str, message: str) -> None:
+    with pytest.raises(StorageError, match=message):
+        PostgresStore(address).put(NS, "k", {})
+
+
+def test_what_is_no_synchronous_connection_is_refused() -> None:
+    class AsyncConnection:
+        pass
+
+    with pytest.raises(InvalidConfigError, match="asynchronous callers are served"):
+        PostgresStore(AsyncConnection())  # type: ignore[arg-type]
+    with pytest.raises(InvalidConfigError, match="Pass a connection string"):
+        PostgresStore(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidConfigError, match="cannot be used"):
+        PostgresStore("", pool_config={"min_size": 5, "max_size": 2}).setup()
