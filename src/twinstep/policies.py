@@ -101,6 +101,17 @@ class CachePolicy:
     key_func: Callable[..., str | bytes] | None = None
     ttl: float | None = None
 
+    @classmethod
+    def of(cls, value: CachePolicy | None) -> CachePolicy | None:
+        """Return a cache policy, or None.
+
+        Raises:
+            InvalidConfigError: it is something else.
+        """
+        if value is not None and not isinstance(value, cls):
+            raise InvalidConfigError(f"cache_policy takes a CachePolicy, got {value!r}.")
+        return value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutPolicy:
@@ -120,6 +131,8 @@ class TimeoutPolicy:
         for name in ("run_timeout", "idle_timeout"):
             value = getattr(self, name)
             seconds = value.total_seconds() if isinstance(value, timedelta) else value
+            if seconds is not None and not isinstance(seconds, int | float):
+                raise InvalidConfigError(f"{name} is a number of seconds or a timedelta, got {seconds!r}.")
             if seconds is not None and not seconds > 0:
                 raise InvalidConfigError(f"{name} must be greater than 0 seconds, got {seconds!r}.")
             object.__setattr__(self, name, seconds)

@@ -322,3 +322,53 @@ def test_a_write_hides_a_last_value_after_finish_again() -> None:
     assert not channel.is_available()
     channel.finish()
     assert channel.get() == 2
+
+
+# ---------------------------------------------------------------------- Overwrite
+
+
+@pytest.mark.parametrize(
+    ("channel", "writes", "expected"),
+    [
+        (LastValue(int), [Overwrite(3)], 3),
+        (AnyValue(int), [1, Overwrite(3), 2], 3),
+        (EphemeralValue(int), [Overwrite(3)], 3),
+        (UntrackedValue(int, guard=False), [Overwrite(3), 2], 3),
+        (Topic(int), [1, Overwrite([3]), 2], [3]),
+        (Topic(int, accumulate=True), [1, Overwrite([3, 4])], [3, 4]),
+        (BinaryOperatorAggregate(list, operator.add), [[1], Overwrite([3])], [3]),
+        (BinaryOperatorAggregate(int | None, operator.add), [Overwrite(3)], 3),
+        (DeltaChannel(joined), [[1], Overwrite([3])], [3]),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_w5_overwrite_is_taken_out_by_every_channel(channel: Channel, writes: list[Any], expected: Any) -> None:
+    if isinstance(channel, Topic) and channel.accumulate:
+        channel.update([0])
+    assert channel.update(writes)
+    assert channel.get() == expected
+
+
+@pytest.mark.parametrize("channel", [AnyValue(int), UntrackedValue(int, guard=False), Topic(int), DeltaChannel(joined)])
+def test_no_channel_takes_two_overwrites(channel: Channel) -> None:
+    with pytest.raises(InvalidUpdateError, match="only one Overwrite can be applied"):
+        channel.update([Overwrite([1]), Overwrite([1])])
+
+
+# ---------------------------------------------------------------------- joins of some
+
+
+def test_a_barrier_with_a_quorum_lets_late_names_pass() -> None:
+    barrier = NamedBarrierValue(str, ("a", "b", "c"), "k", quorum=2)
+    assert not (barrier.update(["a"]) and barrier.is_available())
+    assert barrier.update(["b"])
+    assert barrier.is_available()
+    assert barrier.consume()
+    assert not barrier.is_available()
+    twin = barrier.from_checkpoint(barrier.checkpoint())
+    for each in (barrier, twin):
+        each.update(["c"])
+        each.update(["a"])
+        assert not each.is_available(), "c was of the round before"
+        each.update(["c"])
+        assert each.is_available()

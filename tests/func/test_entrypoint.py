@@ -53,13 +53,22 @@ def test_none_is_no_input(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -
     assert ran == []
 
 
-def test_only_the_first_parameter_is_the_input(lane: Lane) -> None:
-    @entrypoint()
-    def program(x: int, extra: int) -> int:
+def test_only_the_first_parameter_is_the_input() -> None:
+    def two(x: int, extra: int) -> int:
         return x + extra
 
-    with pytest.raises(TypeError, match="extra"):
-        lane.invoke(program, 1)
+    def misspelt(x: int, *, previuos: int) -> int:
+        return x
+
+    with pytest.raises(GraphValidationError, match=r"takes one input, 'x'; nothing would fill 'extra'\. Take one"):
+        entrypoint()(two)
+    with pytest.raises(GraphValidationError, match=r"'previuos'.*Did you mean 'previous'"):
+        entrypoint()(misspelt)
+
+
+def test_variable_parameters_and_builtins_can_be_entrypoints(lane: Lane) -> None:
+    assert lane.invoke(entrypoint()(lambda *args, **kwargs: (args, kwargs)), 1) == ((1,), {})
+    assert lane.invoke(entrypoint()(int), "3") == 3
 
 
 def test_a_default_of_a_further_parameter_is_used(lane: Lane, colour: Colour) -> None:

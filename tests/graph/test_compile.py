@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Lane
 from tests.graph.kit import S, build, letters, row, says
 from twinstep.checkpoint.base import BaseCheckpointSaver
-from twinstep.errors import GraphValidationError, InvalidConfigError, NoCheckpointerError
+from twinstep.errors import GraphValidationError, InvalidConfigError, InvalidUpdateError, NoCheckpointerError
 from twinstep.graph import END, START, StateGraph
 from twinstep.types import Command, Send
 
@@ -202,3 +202,16 @@ def test_a_batch_can_hand_back_exceptions(lane: Lane) -> None:
     assert isinstance(error, ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):
         lane.call(graph, "batch", [{"x": 1}, {"x": 0}])
+
+
+def test_an_edge_to_several_nodes_is_refused() -> None:
+    with pytest.raises(GraphValidationError, match=r"an edge ends at one node; add one edge for each"):
+        StateGraph(S).add_node("a", says("a")).add_edge("a", ["b", "c"])  # type: ignore[arg-type]
+
+
+def test_the_name_of_the_constant_is_not_its_value(lane: Lane) -> None:
+    with pytest.raises(GraphValidationError, match=r"END is a constant: from twinstep\.graph import END"):
+        row({"a": says("a")}).add_edge("a", "END").compile()
+    graph = row({"a": says("a")}).add_conditional_edges("a", lambda s: "END").compile()
+    with pytest.raises(InvalidUpdateError, match="END is a constant"):
+        lane.invoke(graph, {})

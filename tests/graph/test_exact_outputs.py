@@ -20,7 +20,17 @@ from twinstep.errors import GraphDrained, NodeError
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START
 from twinstep.runtime import RunControl
-from twinstep.types import CachePolicy, Command, GraphOutput, Interrupt, RunnableConfig, Send, StateSnapshot, StateUpdate, interrupt
+from twinstep.types import (
+    CachePolicy,
+    Command,
+    GraphOutput,
+    Interrupt,
+    RunnableConfig,
+    Send,
+    StateSnapshot,
+    StateUpdate,
+    interrupt,
+)
 
 Thread = dict[str, Any]
 T: Thread = {"configurable": {"thread_id": "1"}}

@@ -11,9 +11,9 @@ from twinstep.channels import EphemeralValue, LastValue, Topic
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT, END, PREVIOUS, START, TASKS
 from twinstep.drawing import Edge
-from twinstep.errors import GraphValidationError, InvalidUpdateError
+from twinstep.errors import GraphValidationError, InvalidUpdateError, did_you_mean
 from twinstep.pregel import Pregel
-from twinstep.pregel.action import Action
+from twinstep.pregel.action import INJECTABLE, Action
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
@@ -25,6 +25,8 @@ OutputT = TypeVar("OutputT")
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+FILLED_IN = [name for name in INJECTABLE if name != "error"]
+"""What parameters of an entrypoint may be called to be filled in."""
 
 
 class entrypoint:  # a decorator, written like one
@@ -98,7 +100,7 @@ class entrypoint:  # a decorator, written like one
             "renamed": renamed or {},
             "migrations": migrations or {},
         }
-        self.cache_policy = cache_policy
+        self.cache_policy = CachePolicy.of(cache_policy)
         self.retry = retry_policies(spelled("retry", "retry_policy", retry, retry_policy))
         self.timeout = TimeoutPolicy.of(timeout)
 
@@ -146,10 +148,7 @@ def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpe
             f"Entrypoint '{action.name}' is a generator: return its result, and send what should be seen at once to "
             "get_stream_writer()."
         )
-    parameters = [p for p in inspect.signature(func).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    if not parameters:
-        raise GraphValidationError(f"Entrypoint '{action.name}' must have at least one parameter: its input.")
-    input_type, output_type, saved_type = _types(func, parameters[0])
+    input_type, output_type, saved_type = _types(func, input_parameter(func, action))
     node = NodeSpec(
         name=action.name,
         action=action,
@@ -182,6 +181,34 @@ def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpe
         transitions=lambda: [Edge(START, action.name), Edge(action.name, END, None, True)],
         functional=True,
     )
+
+
+def input_parameter(func: Callable[..., Any], action: Action) -> inspect.Parameter:
+    """Return the parameter that receives the input.
+
+    Raises:
+        GraphValidationError: there is none, or another one is required that nothing would fill.
+    """
+    try:
+        parameters = list(inspect.signature(func).parameters.values())
+    except ValueError:  # some builtins do not tell
+        return inspect.Parameter("input", inspect.Parameter.POSITIONAL_ONLY)
+    given = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    if not given:
+        raise GraphValidationError(f"Entrypoint '{action.name}' must have at least one parameter: its input.")
+    for other in parameters:
+        if other is not given[0] and _is_required(other) and other.name not in action.inject:
+            raise GraphValidationError(
+                f"Entrypoint '{action.name}' takes one input, '{given[0].name}'; nothing would fill '{other.name}'. "
+                "Take one mapping for several values, or give it a default. Filled in by name are "
+                f"{', '.join(FILLED_IN)}." + did_you_mean(other.name, FILLED_IN)
+            )
+    return given[0]
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and not variable
 
 
 def _output(view: Any) -> Any:

@@ -46,7 +46,7 @@ class TaskFunction(Generic[P, T]):
             )
         self.name = name or self.action.name
         self.key = key
-        self.retry_policy, self.cache_policy = retry_policies(retry_policy), cache_policy
+        self.retry_policy, self.cache_policy = retry_policies(retry_policy), CachePolicy.of(cache_policy)
         self.timeout = TimeoutPolicy.of(timeout)
         if cache_policy is not None:
             self.action.cache_namespace()  # what the function has captured counts as it is now

@@ -17,10 +17,11 @@ from twinstep.channels import (
 from twinstep.constants import END, ROOT, START, TAG_HIDDEN, TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
 from twinstep.graph.nodes import NodeDef, targets
-from twinstep.graph.routes import Router, trigger_of
+from twinstep.graph.routes import Router, trigger_of, valid
 from twinstep.graph.schema import AnyChannel, Schema, writes_of
 from twinstep.graph.state import StateGraph
 from twinstep.graph.transitions import snapshot, transitions
+from twinstep.graph.validation import Check
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
 from twinstep.stream.events import Write
@@ -200,9 +201,9 @@ def _branches(builder: Builder, source: str, router: Router) -> tuple[Branch, ..
     )
 
 
-def _checks(builder: Builder) -> dict[str, Callable[[Any], Any]]:
+def _checks(builder: Builder) -> dict[str, Check]:
     """Return what validates written values; of several schemas that have a key, the first decides."""
-    checks: dict[str, Callable[[Any], Any] | None] = {}
+    checks: dict[str, Check | None] = {}
     for schema in builder.schemas.values():
         own = schema.checks()
         for key in schema.keys:
@@ -213,6 +214,7 @@ def _checks(builder: Builder) -> dict[str, Callable[[Any], Any]]:
 def _input(builder: Builder, router: Router) -> Callable[[Any], list[Write]]:
     """Return what turns a run's input into writes, refusing what is no input."""
     schema, keys = builder.schemas[builder.input_schema], router.keys
+    checks = {**router.checks, **schema.checks()}
 
     def writes(value: Any) -> list[Write]:
         if schema.is_root:
@@ -224,7 +226,7 @@ def _input(builder: Builder, router: Router) -> Callable[[Any], list[Write]]:
                     f"Input key '{key}' is not in {schema.name} ({', '.join(schema.keys)})."
                     + did_you_mean(key, schema.keys)
                 )
-        return [(START, dict(router.valid(found)) if router.checks else value)]
+        return [(START, dict(valid(found, checks, router.graph)) if checks else value)]
 
     return writes
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, Protocol
 
+from twinstep.errors import did_you_mean
 from twinstep.pregel.action import Action
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
@@ -74,3 +75,10 @@ def targets(edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for start, end in sorted(edges):
         found.setdefault(start, []).append(end)
     return found
+
+
+def nearest(name: Any, nodes: Iterable[str]) -> str:
+    """Return a hint to the node (or constant) that a name was probably meant for."""
+    if name in ("END", "START"):
+        return f" {name} is a constant: from twinstep.graph import {name}."
+    return did_you_mean(name, nodes)

@@ -7,7 +7,9 @@ from typing import Any
 
 from twinstep.constants import END, PARENT, ROOT, START, TASKS
 from twinstep.errors import InvalidUpdateError, ParentCommand, did_you_mean
+from twinstep.graph.nodes import nearest
 from twinstep.graph.schema import AnyChannel, writes_of
+from twinstep.graph.validation import Check
 from twinstep.stream.events import Write
 from twinstep.types import Command, Overwrite, Send
 
@@ -32,7 +34,7 @@ class Router:
         graph: str,
         nodes: Iterable[str],
         keys: Mapping[str, AnyChannel],
-        checks: Mapping[str, Callable[[Any], Any]],
+        checks: Mapping[str, Check],
     ) -> None:
         self.graph, self.keys, self.checks = graph, keys, checks
         self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}
@@ -57,26 +59,9 @@ class Router:
             for key, _ in found:
                 if key not in keys and key not in self.internal:
                     raise self.unknown_key(key, node)
-            return self.valid(found) if self.checks else found
+            return valid(found, self.checks, self.graph) if self.checks else found
 
         return writes
-
-    def valid(self, writes: list[Write]) -> list[Write]:
-        """Return writes with every value as the type of its key.
-
-        Raises:
-            ValidationError: of pydantic, with the key in a note.
-        """
-        return [(key, self._checked(key, value) if key in self.checks else value) for key, value in writes]
-
-    def _checked(self, key: str, value: Any) -> Any:
-        try:
-            if type(value) is Overwrite:
-                return Overwrite(self.checks[key](value.value))
-            return self.checks[key](value)
-        except Exception as error:
-            error.add_note(f"At key '{key}' of '{self.graph}'")
-            raise
 
     def _part(self, part: Any) -> list[Write]:
         if isinstance(part, Command):
@@ -153,8 +138,25 @@ class Router:
             return InvalidUpdateError(f"{what} END: a packet needs a node to run.")
         return InvalidUpdateError(
             f"{what} unknown node {name!r} in '{self.graph}' (nodes: {', '.join(self.targets)})."
-            + did_you_mean(name, self.targets)
+            + nearest(name, self.targets)
         )
+
+
+def valid(writes: list[Write], checks: Mapping[str, Check], graph: str) -> list[Write]:
+    """Return writes with every value as the type of its key.
+
+    Raises:
+        ValidationError: of pydantic, with the key in a note.
+    """
+    return [(key, _checked(key, value, checks[key], graph) if key in checks else value) for key, value in writes]
+
+
+def _checked(key: str, value: Any, check: Check, graph: str) -> Any:
+    try:
+        return Overwrite(check(value.value)) if type(value) is Overwrite else check(value)
+    except Exception as error:
+        error.add_note(f"At key '{key}' of '{graph}'")
+        raise
 
 
 def _is_mixed(result: Any) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import operator
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
-from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
 from twinstep.constants import ROOT
 from twinstep.errors import GraphValidationError, InvalidUpdateError
+from twinstep.graph.validation import Check, checks_of
 from twinstep.managed import ManagedValue
 from twinstep.pregel.spec import View
 from twinstep.stream.events import Write
@@ -66,29 +65,13 @@ class Schema:
             return View.whole if all_keys <= frozenset(keys) else lambda view: view.pick(keys)
         return lambda view: build(view.pick(keys))
 
-    def checks(self) -> dict[str, Callable[[Any], Any]]:
-        """Return, for the keys of a pydantic model, what validates a value written to them.
-
-        Keys whose reducer takes anything else than values of their type are left to the node that reads them.
-        """
-        fields: Any = getattr(self.type, "model_fields", None)
-        if fields is None:
-            return {}
-        plain = [key for key, channel in self.channels.items() if key in fields and _takes_its_type(channel)]
-        types: dict[str, Any] = {key: fields[key].annotation for key in plain}
-        for key, typ in types.items():
-            if fields[key].metadata:
-                types[key] = Annotated[(typ, *fields[key].metadata)]
-        return {key: adapter(typ).validate_python for key, typ in types.items()}
+    def checks(self) -> dict[str, Check]:
+        """Return what validates the values written to its keys."""
+        return checks_of(self.type, self.channels)
 
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
         return self.build(dict(payload)) if self.build is not _same and isinstance(payload, Mapping) else payload
-
-
-def _takes_its_type(channel: AnyChannel) -> bool:
-    """Tell whether what is written to a key is a value of the key's type."""
-    return isinstance(channel, LastValue) or getattr(channel, "operator", None) in (operator.add, operator.or_)
 
 
 def _same(values: dict[str, Any]) -> Any:
@@ -146,15 +129,15 @@ def channel_of(annotation: Any, key: str) -> AnyChannel | ManagedValue:
     for item in metadata:
         if isinstance(item, ManagedValue):
             return item
-    last = metadata[-1]
-    if isinstance(last, BaseChannel):
-        channel = last.blank()
-        channel.typ = typ if last.typ is Any else last.typ
-        return channel
-    if inspect.isclass(last) and issubclass(last, BaseChannel):
-        return last(typ)
-    if callable(last) and not inspect.isclass(last):
-        return BinaryOperatorAggregate(typ, checked_reducer(last, key), key)
+    for item in reversed(metadata):  # texts and constraints may stand behind a reducer
+        if isinstance(item, BaseChannel):
+            channel = item.blank()
+            channel.typ = typ if item.typ is Any else item.typ
+            return channel
+        if inspect.isclass(item) and issubclass(item, BaseChannel):
+            return item(typ)
+        if callable(item) and not inspect.isclass(item):
+            return BinaryOperatorAggregate(typ, checked_reducer(item, key), key)
     return LastValue(typ, key)
 
 

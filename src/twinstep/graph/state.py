@@ -177,7 +177,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             defer,
             metadata,
             None if policy is None else retry_policies(policy),
-            cache_policy,
+            CachePolicy.of(cache_policy),
             None if error_handler is None else Action(error_handler),
             destinations_of(destinations, action),
             TimeoutPolicy.of(timeout),
@@ -214,7 +214,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if error_handler is not None:
             register_schema_types(error_handler)
             defaults.error_handler = Action(error_handler)
-        defaults.cache = cache_policy or defaults.cache
+        defaults.cache = CachePolicy.of(cache_policy) or defaults.cache
         defaults.timeout = TimeoutPolicy.of(timeout) or defaults.timeout
         return self
 
@@ -251,6 +251,10 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             GraphValidationError: `END` as start, or `START` as end; an unknown node in a list; an impossible `join`.
         """
         self._note_change("an edge")
+        if not isinstance(end_key, str):
+            raise GraphValidationError(
+                f"add_edge({start_key!r}, {end_key!r}): an edge ends at one node; add one edge for each."
+            )
         starts = (start_key,) if isinstance(start_key, str) else tuple(dict.fromkeys(start_key))
         if not starts:
             raise GraphValidationError(f"add_edge([], '{end_key}'): a join needs at least one node to wait for.")

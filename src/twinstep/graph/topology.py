@@ -10,7 +10,7 @@ import networkx as nx
 from twinstep.constants import END, PARENT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.meetings import disputed_keys
-from twinstep.graph.nodes import targets
+from twinstep.graph.nodes import nearest, targets
 from twinstep.pregel.action import unwrap
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _check_names(builder: Builder, interrupt: Sequence[str]) -> None:
     for source, target in (*builder.edges, *((s, end) for starts, end in builder.waiting_edges for s in starts)):
         _check_source(builder, source)
         if target != END and target not in nodes:
-            raise GraphValidationError(f"Found edge ending at unknown node `{target}`." + did_you_mean(target, nodes))
+            raise GraphValidationError(f"Found edge ending at unknown node `{target}`." + nearest(target, nodes))
     for source, branches in builder.branches.items():
         _check_source(builder, source)
         for branch in branches.values():
@@ -83,7 +83,7 @@ def _check_names(builder: Builder, interrupt: Sequence[str]) -> None:
                 if target not in nodes and target != END:
                     raise GraphValidationError(
                         f"At '{source}' node, '{branch.name}' branch found unknown target '{target}'."
-                        + did_you_mean(target, nodes)
+                        + nearest(target, nodes)
                     )
     for name in interrupt:
         if name not in nodes and name != "*":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
-from typing import Any, Generic, Self, TypeVar, Unpack, cast
+from typing import Any, Generic, Self, TypeVar, Unpack, cast, is_typeddict
 
 from twinstep.adapter import adapter
 from twinstep.channels import BaseChannel
@@ -79,6 +79,9 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
             spec.past = Past(**past)
         self.checkpointer: Journal | bool | None = ensure_valid_checkpointer(checkpointer)
         self.store, self.cache = store, cache
+        for name, value, method in (("store", store, "batch"), ("cache", cache, "get")):
+            if value is not None and not hasattr(value, method):
+                raise InvalidConfigError(f"{name}= takes a {name}, such as InMemory{name.title()}(), got {value!r}.")
         self.context_schema, self.config = context_schema, config
         self.on_mismatch: Mismatch = on_mismatch
         self.on_conflict: OnConflict = known_option("on_conflict", on_conflict, ON_CONFLICT)
@@ -207,16 +210,32 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: it does not fit the schema.
         """
-        if self.context_schema is None or type(context) is self.context_schema:
+        schema: Any = self.context_schema
+        if schema is None or type(context) is schema:
             return context
         from pydantic import ValidationError
 
+        fields = "__annotations__" if is_typeddict(schema) else "__dataclass_fields__"
+        known: Mapping[str, Any] = getattr(schema, fields, {})
+        for key in context if isinstance(context, Mapping) else ():
+            if known and key not in known:
+                raise InvalidConfigError(
+                    f"'{self.name}' was given a context with '{key}', which {schema.__name__} has not "
+                    f"({', '.join(known)})." + did_you_mean(key, known)
+                )
         try:
-            schema: Any = self.context_schema
             return adapter(schema).validate_python({} if context is None else context)
         except ValidationError as error:
-            what = "needs a context=" if context is None else "was given a context that is no"
-            raise InvalidConfigError(f"'{self.name}' {what} {self.context_schema.__name__}: {error}") from error
+            what = "needs a context=, a" if context is None else "was given a context that is no"
+            raise InvalidConfigError(f"'{self.name}' {what} {schema.__name__}: {error}") from error
+
+    def inherited_context(self, context: Any) -> Any:
+        """Return the caller's context for a nested run; an instance of the caller's own class stays as it is.
+
+        Raises:
+            InvalidConfigError: there is none and the schema needs one, or it is a mapping that does not fit.
+        """
+        return self.checked_context(context) if context is None or isinstance(context, Mapping) else context
 
     def with_config(self, config: RunnableConfig | None = None, **changes: Any) -> Self:
         """Return a copy whose runs use these options by default."""

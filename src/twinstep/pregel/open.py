@@ -181,7 +181,11 @@ def _nested(
         saver=None if graph.checkpointer is False else outer.saver,
         store=graph.store if graph.store is not None else outer.store,
         cache=graph.cache if graph.cache is not None else outer.cache,
-        context=outer.context if options.context is NOTHING else graph.checked_context(options.context),
+        context=(
+            graph.inherited_context(outer.context)
+            if options.context is NOTHING
+            else graph.checked_context(options.context)
+        ),
         log=outer.log.nested(listeners) if outer.log is not SILENT or listeners else SILENT,
         control=options.control or outer.control,
         durability=outer.durability,
