@@ -105,6 +105,10 @@ class ThreadConflictError(TwinstepError):
         theirs: id of the run that holds the thread, when known.
     """
 
+    thread_id: str
+    ours: str | None
+    theirs: str | None
+
     def __init__(
         self, message: str, *, thread_id: str = "", ours: str | None = None, theirs: str | None = None
     ) -> None:
@@ -121,6 +125,10 @@ class NonDeterminismError(TwinstepError):
         actual: what the code asks for now.
     """
 
+    name: str
+    recorded: Any
+    actual: Any
+
     def __init__(self, message: str, *, name: str = "", recorded: Any = None, actual: Any = None) -> None:
         super().__init__(message)
         self.name, self.recorded, self.actual = name, recorded, actual
@@ -135,7 +143,7 @@ class ProgramChangedError(NonDeterminismError):
 
     def __init__(self, message: str, *, missing: Sequence[str] = ()) -> None:
         super().__init__(message, name=missing[0] if missing else "", recorded=tuple(missing))
-        self.missing = tuple(missing)
+        self.missing: tuple[str, ...] = tuple(missing)
 
 
 class RecordedError(TwinstepError):
@@ -153,6 +161,9 @@ class RecordedError(TwinstepError):
 class NodeTimeoutError(TwinstepError, TimeoutError):
     """A node or task took longer than its `TimeoutPolicy` allows."""
 
+    node: str
+    elapsed: float
+
     def __init__(
         self,
         node: str,
@@ -163,7 +174,7 @@ class NodeTimeoutError(TwinstepError, TimeoutError):
         run_timeout: float | None = None,
     ) -> None:
         self.node, self.elapsed, self.kind = node, elapsed, kind
-        self.timeout = (idle_timeout if kind == "idle" else run_timeout) or 0.0
+        self.timeout: float = (idle_timeout if kind == "idle" else run_timeout) or 0.0
         tail = " without making progress" if kind == "idle" else ""
         super().__init__(
             f"'{node}' exceeded its {kind} timeout of {self.timeout:.3f}s{tail} (elapsed: {elapsed:.3f}s)."
@@ -172,6 +183,10 @@ class NodeTimeoutError(TwinstepError, TimeoutError):
 
 class StepTimeoutError(TwinstepError, TimeoutError):
     """A superstep took longer than the graph's `step_timeout` allows; it is not tried again."""
+
+    node: str
+    step: int
+    timeout: float
 
     def __init__(self, node: str, step: int, timeout: float) -> None:
         self.node, self.step, self.timeout = node, step, timeout
@@ -206,6 +221,9 @@ class WorkerLostError(TwinstepError):
 
 class UnknownInterruptError(TwinstepError, ValueError):
     """An answer fits no pending question, or fits more than one."""
+
+    interrupt_ids: tuple[str, ...]
+    pending_ids: tuple[str, ...]
 
     def __init__(
         self,

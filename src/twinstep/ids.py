@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -37,7 +38,7 @@ class _Clock:
 
 _clock = _Clock()
 os.register_at_fork(after_in_child=_clock.reseed)
-new_id = _clock.next
+new_id: Callable[[], str] = _clock.next
 
 
 def id_time(id: str) -> float:

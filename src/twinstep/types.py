@@ -132,7 +132,7 @@ class Send:
     arg: Any
     timeout: Timeout = field(default=None, kw_only=True, repr=False)
 
-    __hash__ = None  # type: ignore[assignment]  # the payload is any value, so a packet is not a key
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # the payload is any value, so a packet is not a key
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: Python 3.11 cannot make a generic frozen class with them

@@ -31,12 +31,15 @@ class TwinstepDeprecationWarning(DeprecationWarning):
         expected_removal: the version that will no longer know the older one.
     """
 
+    message: str
+    since: tuple[int, int]
+
     def __init__(
         self, message: str, *args: object, since: tuple[int, int], expected_removal: tuple[int, int] | None = None
     ) -> None:
         super().__init__(message, *args)
         self.message, self.since = message.rstrip("."), since
-        self.expected_removal = expected_removal or (since[0] + 1, 0)
+        self.expected_removal: tuple[int, int] = expected_removal or (since[0] + 1, 0)
 
     def __str__(self) -> str:
         since, removal = (".".join(map(str, version)) for version in (self.since, self.expected_removal))

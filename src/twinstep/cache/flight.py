@@ -21,6 +21,8 @@ class Claim:
     """
 
     __slots__ = ("_flights", "_key", "done", "leads")
+    done: Future[None]
+    leads: bool
 
     def __init__(self, flights: SingleFlight, key: Hashable, done: Future[None], leads: bool) -> None:
         self._flights, self._key, self.done, self.leads = flights, key, done, leads

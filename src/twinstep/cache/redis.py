@@ -38,6 +38,9 @@ class RedisCache(SharedCache[V]):
         InvalidConfigError: the client is asynchronous, or decodes what it reads.
     """
 
+    redis: Any
+    prefix: str
+
     def __init__(self, redis: Redis, *, serde: Serde | None = None, prefix: str = "twinstep:cache:") -> None:
         super().__init__(serde=serde)
         if iscoroutinefunction(getattr(redis, "execute_command", None)) or not hasattr(redis, "mget"):

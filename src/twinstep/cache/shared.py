@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from logging import getLogger
+from logging import Logger, getLogger
 from typing import TypeVar
 
 from twinstep.cache.base import BaseCache, FullKey, Namespace, check_namespaces
 from twinstep.errors import StorageError, TwinstepError
 
 V = TypeVar("V")
-log = getLogger("twinstep")
+log: Logger = getLogger("twinstep")
 
 
 class SharedCache(BaseCache[V]):

@@ -23,8 +23,8 @@ class NamedBarrierValue(BaseChannel[None, str]):
 
     def __init__(self, typ: Any = str, names: Iterable[str] = (), key: str = "", quorum: int | None = None) -> None:
         super().__init__(typ, key)
-        self.names = frozenset(names)
-        self.quorum = len(self.names) if quorum is None else quorum
+        self.names: frozenset[str] = frozenset(names)
+        self.quorum: int = len(self.names) if quorum is None else quorum
         self.seen: frozenset[str] = frozenset()
         self.late_names: frozenset[str] = frozenset()
 
@@ -80,6 +80,7 @@ class NamedBarrierValueAfterFinish(NamedBarrierValue):
 
     __slots__ = ("finished",)
     late = True
+    finished: bool
 
     def __init__(self, typ: Any = str, names: Iterable[str] = (), key: str = "", quorum: int | None = None) -> None:
         super().__init__(typ, names, key, quorum)

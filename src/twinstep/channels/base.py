@@ -64,10 +64,13 @@ class BaseChannel(ABC, Generic[Value, Update]):
     saved: ClassVar[bool] = True
     """Whether checkpoints hold it."""
 
+    typ: Any
+    key: str
+    value: Any
+
     def __init__(self, typ: Any = Any, key: str = "") -> None:
-        self.typ = typ
-        self.key = key
-        self.value: Any = MISSING
+        self.typ, self.key = typ, key
+        self.value = MISSING
 
     @property
     def ValueType(self) -> Any:
@@ -145,7 +148,7 @@ class BaseChannel(ABC, Generic[Value, Update]):
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._kind() == other._kind()
 
-    __hash__ = None  # type: ignore[assignment]  # compared by kind, changed by updates
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # compared by kind, changed by updates
 
     def _kind(self) -> tuple[Any, ...]:
         """Return what tells two channels of one class apart."""

@@ -33,6 +33,7 @@ class Folding(BaseChannel[Value, Update]):
     """The common part of channels that fold."""
 
     __slots__ = ()
+    value: Any
 
     def __init__(self, typ: Any = Any, key: str = "") -> None:
         super().__init__(typ, key)
@@ -65,10 +66,11 @@ class BinaryOperatorAggregate(Folding[Value, Update]):
     """
 
     __slots__ = ("operator",)
+    value: Any
 
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
         super().__init__(typ, key)
-        self.operator = operator
+        self.operator: Callable[[Any, Any], Any] = operator
 
     def blank(self) -> Self:
         new = super().blank()
@@ -101,12 +103,13 @@ class DeltaChannel(Folding[Value, Update]):
     """
 
     __slots__ = ("reducer",)
+    value: Any
 
     def __init__(
         self, reducer: Callable[[Any, list[Any]], Any], typ: Any = list, *, snapshot_frequency: int = 100, key: str = ""
     ) -> None:
         super().__init__(typ, key)
-        self.reducer = reducer
+        self.reducer: Callable[[Any, list[Any]], Any] = reducer
 
     def blank(self) -> Self:
         new = super().blank()

@@ -16,7 +16,7 @@ class _Guarded(BaseChannel[Value, Update]):
 
     def __init__(self, typ: Any = Any, guard: bool = True, key: str = "") -> None:
         super().__init__(typ, key)
-        self.guard = guard
+        self.guard: bool = guard
 
     def blank(self) -> Self:
         new = super().blank()
@@ -42,6 +42,7 @@ class EphemeralValue(_Guarded[Value, Update]):
 
     __slots__ = ()
     transient = True
+    value: Any
 
     def update(self, values: Sequence[Update]) -> bool:
         if values:
@@ -57,6 +58,7 @@ class UntrackedValue(_Guarded[Value, Update]):
 
     __slots__ = ()
     saved = False
+    value: Any
 
     def update(self, values: Sequence[Update]) -> bool:
         if not values:

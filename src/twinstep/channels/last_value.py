@@ -14,6 +14,7 @@ class LastValue(BaseChannel[Value, Update]):
     """Keep the value of the one write that a superstep may bring."""
 
     __slots__ = ()
+    value: Any
 
     def update(self, values: Sequence[Update]) -> bool:
         if not values:
@@ -37,6 +38,7 @@ class AnyValue(BaseChannel[Value, Update]):
 
     __slots__ = ()
     transient = True
+    value: Any
 
     def update(self, values: Sequence[Update]) -> bool:
         if values:
@@ -54,6 +56,8 @@ class LastValueAfterFinish(BaseChannel[Value, Update]):
     __slots__ = ("finished",)
     consumable = True
     late = True
+    finished: bool
+    value: Any
 
     def __init__(self, typ: Any = Any, key: str = "") -> None:
         super().__init__(typ, key)

@@ -18,10 +18,11 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value]]):
 
     __slots__ = ("accumulate",)
     transient = True
+    value: Any
 
     def __init__(self, typ: Any = Any, accumulate: bool = False, key: str = "") -> None:
         super().__init__(typ, key)
-        self.accumulate = accumulate
+        self.accumulate: bool = accumulate
 
     def blank(self) -> Self:
         new = super().blank()

@@ -17,7 +17,17 @@ from twinstep.pregel.action import INJECTABLE, Action
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
-from twinstep.types import CachePolicy, Mismatch, OnConflict, Retry, Send, Timeout, TimeoutPolicy, retry_policies
+from twinstep.types import (
+    CachePolicy,
+    Mismatch,
+    OnConflict,
+    Retry,
+    RetryPolicy,
+    Send,
+    Timeout,
+    TimeoutPolicy,
+    retry_policies,
+)
 from twinstep.warnings import renamed as spelled
 
 InputT = TypeVar("InputT")
@@ -88,7 +98,7 @@ class entrypoint:  # a decorator, written like one
     ) -> None:
         if callable(checkpointer):
             raise GraphValidationError("entrypoint takes options, not the function: write @entrypoint() above it.")
-        self.options = {
+        self.options: dict[str, Any] = {
             "checkpointer": checkpointer,
             "store": store,
             "cache": cache,
@@ -100,9 +110,9 @@ class entrypoint:  # a decorator, written like one
             "renamed": renamed or {},
             "migrations": migrations or {},
         }
-        self.cache_policy = CachePolicy.of(cache_policy)
-        self.retry = retry_policies(spelled("retry", "retry_policy", retry, retry_policy))
-        self.timeout = TimeoutPolicy.of(timeout)
+        self.cache_policy: CachePolicy | None = CachePolicy.of(cache_policy)
+        self.retry: tuple[RetryPolicy, ...] = retry_policies(spelled("retry", "retry_policy", retry, retry_policy))
+        self.timeout: TimeoutPolicy | None = TimeoutPolicy.of(timeout)
 
     @dataclass(frozen=True, kw_only=True)
     class final(Generic[R, S]):  # read as entrypoint.final
@@ -136,7 +146,7 @@ class Entrypoint(Pregel[Any, Any, InputT, OutputT]):
         super().__init__(spec, **options)
         self.func = func
         self.__doc__ = func.__doc__
-        self.__name__ = spec.name
+        self.__name__: str = spec.name
         self.__module__ = func.__module__
 
 

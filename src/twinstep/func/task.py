@@ -11,7 +11,7 @@ from twinstep.pregel.action import Action
 from twinstep.pregel.executors import Where, placed
 from twinstep.pregel.futures import call
 from twinstep.serde import register_schema_types
-from twinstep.types import CachePolicy, Retry, TaskFuture, Timeout, TimeoutPolicy, retry_policies
+from twinstep.types import CachePolicy, Retry, RetryPolicy, TaskFuture, Timeout, TimeoutPolicy, retry_policies
 from twinstep.warnings import renamed
 
 P = ParamSpec("P")
@@ -26,6 +26,9 @@ class TaskFunction(Generic[P, T]):
         name: shown in streams and errors, and part of the task's identity.
     """
 
+    retry_policy: tuple[RetryPolicy, ...]
+    cache_policy: CachePolicy | None
+
     def __init__(
         self,
         func: Callable[P, T],
@@ -38,16 +41,16 @@ class TaskFunction(Generic[P, T]):
         executor: Where = None,
     ) -> None:
         self.func = func
-        self.action = placed(Action(func, taken=0), executor)
+        self.action: Action = placed(Action(func, taken=0), executor)
         if self.action.is_generator:
             raise GraphValidationError(
                 f"Task '{self.action.name}' is a generator, which has no result to record: return a list instead, and "
                 "send what should be seen at once to get_stream_writer()."
             )
-        self.name = name or self.action.name
+        self.name: str = name or self.action.name
         self.key = key
         self.retry_policy, self.cache_policy = retry_policies(retry_policy), CachePolicy.of(cache_policy)
-        self.timeout = TimeoutPolicy.of(timeout)
+        self.timeout: TimeoutPolicy | None = TimeoutPolicy.of(timeout)
         if cache_policy is not None:
             self.action.cache_namespace()  # what the function has captured counts as it is now
         register_schema_types(func)

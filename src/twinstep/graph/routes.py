@@ -29,6 +29,10 @@ class Router:
         checks: for keys whose values are validated: what turns a written value into a valid one.
     """
 
+    graph: str
+    keys: Mapping[str, AnyChannel]
+    checks: Mapping[str, Callable[[Any], Any]]
+
     def __init__(
         self,
         graph: str,
@@ -38,7 +42,7 @@ class Router:
     ) -> None:
         self.graph, self.keys, self.checks = graph, keys, checks
         self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}
-        self.internal = frozenset((TASKS, *(trigger for trigger, _ in self.targets.values())))
+        self.internal: frozenset[str] = frozenset((TASKS, *(trigger for trigger, _ in self.targets.values())))
 
     def results(self, node: str) -> Callable[[Any], list[Write]]:
         """Return the function that turns a node's result into writes.

@@ -47,8 +47,8 @@ class Schema:
             root = channel_of(type, ROOT)
             assert isinstance(root, BaseChannel)
             self.channels[ROOT] = root
-        self.keys = tuple(self.channels)
-        self.is_root = ROOT in self.channels
+        self.keys: tuple[str, ...] = tuple(self.channels)
+        self.is_root: bool = ROOT in self.channels
         self.build: Callable[[dict[str, Any]], Any] = (lambda values: type(**values)) if is_structured(type) else _same
 
     @property

@@ -32,7 +32,7 @@ from twinstep.warnings import GraphWarning, deprecate, renamed, warn
 
 __all__ = ["END", "START", "CompiledStateGraph", "StateGraph"]
 
-log = logging.getLogger("twinstep")
+log: logging.Logger = logging.getLogger("twinstep")
 
 
 class CompiledStateGraph(Pregel[StateT, ContextT, InputT, OutputT]):
@@ -90,7 +90,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         output: type[OutputT] | None = None,
     ) -> None:
         self.state_schema = state_schema
-        self.context_schema = renamed("config_schema", "context_schema", config_schema, context_schema)
+        self.context_schema: type[ContextT] | None = renamed(
+            "config_schema", "context_schema", config_schema, context_schema
+        )
         self.input_schema: Any = renamed("input", "input_schema", input, input_schema) or state_schema
         self.output_schema: Any = renamed("output", "output_schema", output, output_schema) or state_schema
         self.nodes: dict[str, NodeDef] = {}
@@ -98,11 +100,11 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.waiting_edges: set[tuple[tuple[str, ...], str]] = set()
         self.quorums: dict[tuple[tuple[str, ...], str], int] = {}
         self.branches: dict[str, dict[str, BranchDef]] = {}
-        self.defaults = NodeDefaults()
+        self.defaults: NodeDefaults = NodeDefaults()
         self.schemas: dict[Any, Schema] = {}
         self.channels: dict[str, AnyChannel] = {}
         self.managed: dict[str, ManagedValue] = {}
-        self.compiled = False
+        self.compiled: bool = False
         for schema in (state_schema, self.input_schema, self.output_schema):
             self.add_schema(schema)
         for schema in (self.input_schema, self.output_schema):

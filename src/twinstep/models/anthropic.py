@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from twinstep.messages import AIMessage, AIMessageChunk, from_anthropic, to_anthropic
 from twinstep.messages.anthropic import anthropic_metadata, anthropic_usage
@@ -20,7 +20,7 @@ class AnthropicModel(SDKModel):
     """A model behind the Anthropic API."""
 
     provider = "anthropic"
-    clients_named = ("Anthropic", "AsyncAnthropic")
+    clients_named: ClassVar[tuple[str, str]] = ("Anthropic", "AsyncAnthropic")
 
     def endpoint(self, client: Any) -> Callable[..., Any]:
         found: Callable[..., Any] = client.messages.create
@@ -61,7 +61,7 @@ class AnthropicDecoder:
     """
 
     def __init__(self) -> None:
-        self.finished = False
+        self.finished: bool = False
         self._usage: dict[str, Any] = {}
         self._metadata: dict[str, Any] = {}
 

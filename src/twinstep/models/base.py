@@ -47,6 +47,9 @@ class Model(ABC):
     """
 
     provider: str = "function"
+    tags: tuple[str, ...]
+    streaming: bool
+    options: dict[str, Any]
 
     def __init__(self, name: str, *, tags: Iterable[str] = (), streaming: bool = True, **options: Any) -> None:
         self._name, self.tags, self.streaming, self.options = name, tuple(tags), streaming, options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from twinstep.messages import AIMessage, AIMessageChunk, from_openai, to_openai
 from twinstep.messages.base import plain
@@ -17,7 +17,7 @@ class OpenAIModel(SDKModel):
     """A model behind the OpenAI API; `base_url` leads to any server that speaks it."""
 
     provider = "openai"
-    clients_named = ("OpenAI", "AsyncOpenAI")
+    clients_named: ClassVar[tuple[str, str]] = ("OpenAI", "AsyncOpenAI")
 
     def endpoint(self, client: Any) -> Callable[..., Any]:
         found: Callable[..., Any] = client.chat.completions.create
@@ -52,7 +52,7 @@ class OpenAIDecoder:
     """Reads the chunks of one streamed completion."""
 
     def __init__(self) -> None:
-        self.finished = False
+        self.finished: bool = False
 
     def read(self, event: Any) -> Iterator[AIMessageChunk]:
         """Yield the pieces that a chunk holds; an event of the SDK's helper that holds a chunk counts as that."""

@@ -107,7 +107,7 @@ class SDKModel(Model):
     def __init__(self, name: str, *, client: Any = None, async_client: Any = None, **options: Any) -> None:
         of_client = {key: options.pop(key) for key in CLIENT_OPTIONS & options.keys()}
         super().__init__(name, **options)
-        self.clients = Clients(self.provider, self.clients_named, of_client)
+        self.clients: Clients = Clients(self.provider, self.clients_named, of_client)
         self.clients.sync, self.clients.shared = client, async_client
 
     @abstractmethod

@@ -34,6 +34,10 @@ class StructuredModel(Generic[Out]):
         include_raw: answer with `{"raw": message, "parsed": instance or None, "parsing_error": error or None}` instead.
     """
 
+    name: str
+    schema: Any
+    include_raw: bool
+
     def __init__(self, model: ChatModel, schema: Any, *, include_raw: bool = False) -> None:
         if isinstance(schema, dict) and "title" in schema and "name" not in schema:
             tool = tool_schema({**schema, "name": schema["title"], "parameters": schema})

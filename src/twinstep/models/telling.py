@@ -30,9 +30,9 @@ class Teller:
     __slots__ = ("_metadata", "_scope", "id", "live")
 
     def __init__(self, about: Mapping[str, Any], tags: Iterable[str] = (), config: Mapping[str, Any] | None = None):
-        self.id = new_id()
+        self.id: str = new_id()
         self._scope = current_scope()
-        self.live = self._scope is not None and self._scope.run.emitter(Message) is not None
+        self.live: bool = self._scope is not None and self._scope.run.emitter(Message) is not None
         if self._scope is not None and self.live:
             self._look(self._scope, about, tags, config or {})
 

@@ -129,11 +129,11 @@ class AgentPlan:
         given: Sequence[Any] = [] if isinstance(self.tools, ToolNode) else self.tools
         provided = [each for each in given if isinstance(each, dict)]
         own = [each for each in given if not isinstance(each, dict)]
-        self.node = self.tools if isinstance(self.tools, ToolNode) else ToolNode(own)
+        self.node: ToolNode = self.tools if isinstance(self.tools, ToolNode) else ToolNode(own)
         tools = self.node.tools_by_name.values()
-        self.source = ModelSource(self.model, [*tools, *provided])
+        self.source: ModelSource = ModelSource(self.model, [*tools, *provided])
         direct = frozenset(tool.name for tool in tools if tool.return_direct)
-        self.steps = Steps(self.pre_model_hook is not None, self.post_model_hook is not None, structured, direct)
+        self.steps: Steps = Steps(self.pre_model_hook is not None, self.post_model_hook is not None, structured, direct)
 
     def graph(self) -> StateGraph[Any, Any, Any, Any]:
         """Return the agent as a graph that is not compiled yet."""

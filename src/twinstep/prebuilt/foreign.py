@@ -30,7 +30,7 @@ class ForeignTool:
         self.description: str = tool.description
         self.return_direct: bool = getattr(tool, "return_direct", False)
         self.response_format: ResponseFormat = "content"  # the tool makes its own messages
-        self.is_async = getattr(tool, "func", tool) is None and getattr(tool, "coroutine", None) is not None
+        self.is_async: bool = getattr(tool, "func", tool) is None and getattr(tool, "coroutine", None) is not None
         self.args_schema: Any = tool.args_schema if tool.args_schema is not None else tool.get_input_schema()
         self.hidden: dict[str, Source] = {}
         self._optional: set[str] = set()

@@ -47,6 +47,10 @@ class ToolServer:
         ImportError: (on entering) the SDK is not installed.
     """
 
+    target: str | Sequence[str]
+    timeout: float
+    prefix: str
+
     def __init__(
         self,
         target: str | Sequence[str],
@@ -182,6 +186,7 @@ class ServerTool:
     return_direct = False
     response_format: ResponseFormat = "content_and_artifact"
     is_async = True
+    server: ToolServer
 
     def __init__(self, server: ToolServer, listed: Any) -> None:
         self.server, self._listed = server, listed

@@ -136,6 +136,10 @@ class ToolNode:
         '3'
     """
 
+    name: str
+    tags: list[str] | None
+    messages_key: str
+
     def __init__(
         self,
         tools: Sequence[Any],
@@ -148,7 +152,7 @@ class ToolNode:
         awrap_tool_call: AsyncWrapper | None = None,
     ) -> None:
         self.name, self.tags, self.messages_key = name, tags, messages_key
-        self.errors = ErrorPolicy(handle_tool_errors)
+        self.errors: ErrorPolicy = ErrorPolicy(handle_tool_errors)
         self._wrap, self._awrap = wrap_tool_call, awrap_tool_call
         self._tools: dict[str, AnyTool] = {}
         for found in map(as_tool, tools):

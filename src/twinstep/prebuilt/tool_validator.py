@@ -34,6 +34,9 @@ class ValidationNode:
         GraphValidationError: something is none of these.
     """
 
+    name: str
+    tags: list[str] | None
+
     def __init__(
         self,
         schemas: Sequence[Any],

@@ -29,6 +29,11 @@ class ToolInvocationError(TwinstepError, ValueError):
         source: the validation error.
     """
 
+    tool_name: str
+    source: Exception
+    tool_kwargs: Any
+    filtered_errors: list[Any]
+
     def __init__(
         self,
         tool_name: str,
@@ -38,7 +43,7 @@ class ToolInvocationError(TwinstepError, ValueError):
     ) -> None:
         errors: list[Any] = filtered_errors if filtered_errors is not None else getattr(source, "errors", list)()
         shown = "\n".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors) or str(source)
-        self.message = (
+        self.message: str = (
             f"Error invoking tool '{tool_name}' with kwargs {tool_kwargs} with error:\n {shown}\n"
             " Please fix the error and try again."
         )
@@ -90,6 +95,9 @@ class Tool:
         GraphValidationError: the function cannot be a tool.
     """
 
+    func: Callable[..., Any]
+    action: Action
+
     def __init__(
         self,
         func: Callable[..., Any],
@@ -105,13 +113,13 @@ class Tool:
             raise GraphValidationError(f"A tool is made of a function, got {type(func).__name__}.")
         self.func, self.action = func, Action(func)
         register_schema_types(func)
-        self.name = name or name_of(func)
+        self.name: str = name or name_of(func)
         self.return_direct = return_direct
         self.response_format: ResponseFormat = response_format
-        self.is_async = self.action.is_async
+        self.is_async: bool = self.action.is_async
         doc = inspect.getdoc(func) if inspect.isroutine(func) or description is None else None
         words, described = _docstring(doc or "") if parse_docstring else (doc or "", {})
-        self.description = description or words or (inspect.getdoc(args_schema) or "" if args_schema else "")
+        self.description: str = description or words or (inspect.getdoc(args_schema) or "" if args_schema else "")
         self._check()
         hints = _hints(func, self.name)
         fields = dict(fields_of(args_schema)) if args_schema is not None else {}

@@ -44,16 +44,16 @@ class Action:
     def __init__(self, fn: Any, *, taken: int = 1) -> None:
         self.fn: Any = fn
         self._namespace: tuple[str, ...] | None = None
-        self.inline = False
-        self.is_runnable = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
+        self.inline: bool = False
+        self.is_runnable: bool = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
         if not callable(fn) and not self.is_runnable:
             raise GraphValidationError(
                 f"Expected a function, a callable object or a runnable, got {type(fn).__name__}."
             )
-        self.name = name_of(fn)
-        self.is_generator = False
+        self.name: str = name_of(fn)
+        self.is_generator: bool = False
         if self.is_runnable:
-            self.is_async = False
+            self.is_async: bool = False
             # our own graphs find the run they are nested in by themselves; a stranger has to be told
             self.inject: dict[str, int | None] = {} if hasattr(fn, "spec") else {"config": None}
             return

@@ -60,6 +60,11 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         retry_policy, cache_policy: those of nodes that were given none.
     """
 
+    store: Any
+    cache: Any
+    context_schema: type[ContextT] | None
+    config: RunnableConfig | None
+
     def __init__(
         self,
         spec: ProgramSpec,

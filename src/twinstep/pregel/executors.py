@@ -31,6 +31,14 @@ class Placed(Action):
     """
 
     __slots__ = ("inner",)
+    inner: Action
+    fn: Any
+    inject: dict[str, int | None]
+    name: str
+    is_async: bool
+    is_generator: bool
+    is_runnable: bool
+    inline: bool
 
     def __init__(self, inner: Action, run: Callable[..., Any], inject: dict[str, int | None]) -> None:
         self.inner, self.fn, self.inject = inner, run, inject

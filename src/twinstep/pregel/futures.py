@@ -35,7 +35,7 @@ class SyncFuture(Job, Future[Any]):
         Future.__init__(self)
         self._task = task
         self._context = copy_context()
-        self.observed = False
+        self.observed: bool = False
 
     def run(self) -> None:
         """Run the task and keep its outcome."""

@@ -28,6 +28,7 @@ from twinstep.types import (
     GraphOutput,
     OnConflict,
     Retry,
+    RetryPolicy,
     RunnableConfig,
     StreamMode,
     retry_policies,
@@ -69,6 +70,10 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
         GraphValidationError: a name does not exist, or nothing can ever start.
     """
 
+    retry_policy: tuple[RetryPolicy, ...]
+    cache_policy: CachePolicy | None
+    step_timeout: float | None
+
     def __init__(
         self,
         spec: ProgramSpec | None = None,
@@ -105,8 +110,8 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
             spec, stream_mode = program(parts), stream_mode or "values"
         super().__init__(spec, **options)
         self.retry_policy, self.cache_policy, self.step_timeout = retry, cache_policy, step_timeout
-        self.stream_mode = stream_mode or self.stream_mode
-        self.print_mode = DEBUG if debug else ()
+        self.stream_mode: StreamMode = stream_mode or self.stream_mode
+        self.print_mode: tuple[StreamMode, ...] = DEBUG if debug else ()
 
     @overload
     def invoke(

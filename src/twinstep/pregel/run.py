@@ -63,16 +63,18 @@ class Root:
         "thread_id",
         "told",
     )
+    id: str
+    thread_id: str | None
 
     def __init__(self, id: str, thread_id: str | None, limit: int | None) -> None:
         self.id, self.thread_id = id, thread_id
-        self.epoch = 0
+        self.epoch: int = 0
         self.broken: BaseException | None = None
         self.answers: dict[Position, Any] = {}
         self.asked: dict[Position, str] = {}
         self.positions: dict[str, Position] = {}
         self.loop: Any = None
-        self.limit = limit
+        self.limit: int | None = limit
         self.slots: Slots | None = None
         self.gate: Any = None
         self.told: set[str | None] = set()

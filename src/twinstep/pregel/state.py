@@ -27,11 +27,11 @@ class State:
     __slots__ = ("armed", "channels", "dirty", "spec", "updated", "view")
 
     def __init__(self, spec: ProgramSpec, stored: dict[str, Any], updated: Sequence[str] = ()) -> None:
-        self.spec = spec
+        self.spec: ProgramSpec = spec
         self.channels: dict[str, BaseChannel[Any, Any]] = {
             name: template.from_checkpoint(stored.get(name, MISSING)) for name, template in spec.channels.items()
         }
-        self.view = View()
+        self.view: View = View()
         self.armed: set[str] = set()
         self.dirty: set[str] = set()
         self.updated: list[str] = [name for name in updated if name in spec.triggers]

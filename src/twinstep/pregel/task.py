@@ -41,8 +41,11 @@ class Task:
     # defaults here, because most tasks never touch most of them
     triggers: tuple[str, ...] = ("__pregel_push",)
     metadata: dict[str, Any] | None = None
-    attempt = started = 0
-    first = began = seen = 0.0
+    attempt: int = 0
+    started: int = 0
+    first: float = 0.0
+    began: float = 0.0
+    seen: float = 0.0
     calls: dict[Any, int] | None = None
     asked: set[Path] | None = None
     pending: list[Any] | None = None
@@ -51,6 +54,15 @@ class Task:
     holds: bool | None = None
     _id: str | None = None
     trace_outputs: Callable[[Any], Any] | None = None
+    run: Run
+    name: str
+    path: Path
+    action: Action
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    retry: tuple[RetryPolicy, ...]
+    cache: CachePolicy | None
+    timeout: TimeoutPolicy | None
 
     def __init__(
         self,
@@ -304,6 +316,8 @@ class NodeTask(Task):
     error: BaseException | None = None
     interrupts: tuple[Interrupt, ...] | None = None
     solo = False
+    node: NodeSpec
+    triggers: tuple[str, ...]
 
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
         super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)

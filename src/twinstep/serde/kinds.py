@@ -36,6 +36,9 @@ class Kind:
     """
 
     __slots__ = ("decode", "label", "mark", "name")
+    decode: Callable[..., Any]
+    label: str
+    name: str
 
     def __init__(self, code: int, name: str, decode: Callable[..., Any], label: str = "") -> None:
         self.name, self.decode, self.label = name, decode, label
@@ -49,7 +52,7 @@ ENCODERS: Final[dict[type, Encoder]] = {}
 """How the values of a type are taken apart; subclasses have entries of their own or none."""
 FINDERS: Final[list[Callable[[type], Encoder | None]]] = []
 """Where to look for the encoder of a type that `ENCODERS` does not know."""
-SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes, ExtType})
+SCALARS: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, bytes, ExtType})
 """Types that are written as they are and contain nothing."""
 
 # Flags of CPython's types: a class statement makes a heap type that is not immutable.

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 from weakref import WeakSet
 
 from twinstep.errors import InvalidConfigError, TwinstepError, did_you_mean
@@ -40,6 +40,8 @@ class SqliteDatabase:
         connect: opens a file with the arguments of `sqlite3.connect`.
         opened: called when the tables are there, before anything else runs on the connection.
     """
+
+    lock: Any
 
     def __init__(
         self,

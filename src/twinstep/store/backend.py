@@ -87,6 +87,9 @@ class BackendStore(BaseStore):
         ttl: how long items live.
     """
 
+    index_config: IndexConfig | None
+    ttl_config: TTLConfig | None
+
     def __init__(self, *, index: IndexConfig | None, ttl: TTLConfig | None) -> None:
         self.index_config, self.ttl_config = index, ttl
         self._index = VectorIndex(index) if index is not None else None

@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from logging import getLogger
+from logging import Logger, getLogger
 from typing import Any, Final, TypedDict
 
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.store.validate import NOT_PROVIDED, check_ttl
 
-log = getLogger("twinstep")
+log: Logger = getLogger("twinstep")
 MINUTE: Final = 60_000_000
 """In microseconds, in which stores count."""
 
@@ -46,11 +46,11 @@ class Expiry:
             if name not in TTLConfig.__annotations__:
                 known = TTLConfig.__annotations__
                 raise InvalidConfigError(f"Unknown key '{name}' in the store's ttl.{did_you_mean(name, known)}")
-        self.default = config.get("default_ttl")
-        self.refresh = _flag("refresh_on_read", config.get("refresh_on_read", True))
-        self.omit = _flag("omit_expired", config.get("omit_expired", True))
+        self.default: float | None = config.get("default_ttl")
+        self.refresh: bool = _flag("refresh_on_read", config.get("refresh_on_read", True))
+        self.omit: bool = _flag("omit_expired", config.get("omit_expired", True))
         interval = config.get("sweep_interval_minutes")
-        self.interval = 5.0 if interval is None else interval
+        self.interval: float = 5.0 if interval is None else interval
         for ttl in (self.default, self.interval):
             check_ttl(ttl)
 

@@ -73,7 +73,7 @@ class VectorIndex:
         if not isinstance(dims, int) or isinstance(dims, bool) or dims < 1:
             raise InvalidConfigError(f"The store's index needs 'dims', the length of a vector, above 0; got {dims!r}.")
         self.dims = dims
-        self.fields = config.get("fields") or [WHOLE]
+        self.fields: list[str] = config.get("fields") or [WHOLE]
         for path in self.fields:
             parse_path(path)
         self._embed = Embedder(config.get("embed"))

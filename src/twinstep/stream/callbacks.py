@@ -28,7 +28,7 @@ from twinstep.stream.events import (
     TaskStarted,
 )
 
-log = logging.getLogger("twinstep")
+log: logging.Logger = logging.getLogger("twinstep")
 
 WANTS: dict[str, tuple[type, ...]] = {
     "on_interrupt": (Interrupted,),
@@ -47,11 +47,13 @@ class CallbackListener:
     """Tells one handler what it has overridden, of a run and of all runs nested in it."""
 
     subgraphs = True
+    handler: GraphCallbackHandler
+    depth: int
 
     def __init__(self, handler: GraphCallbackHandler) -> None:
         self.handler, self.depth = handler, 0
         told = {name for name in WANTS if getattr(type(handler), name) is not getattr(GraphCallbackHandler, name)}
-        self.kinds = frozenset({RunStarted}.union(*(WANTS[name] for name in told)))
+        self.kinds: frozenset[type] = frozenset({RunStarted}.union(*(WANTS[name] for name in told)))
         self._tell: dict[type, Callable[[Any], None]] = {
             RunStarted: self._run_started,
             RunFinished: self._run_finished,

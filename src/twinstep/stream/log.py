@@ -48,6 +48,11 @@ class Listener:
         version: `"v1"` for bare chunks and tuples, `"v2"` for mappings with `type`, `ns` and `data`.
     """
 
+    subgraphs: bool
+    keys: Keys
+    depth: int
+    version: str
+
     def __init__(
         self,
         modes: StreamMode | Sequence[StreamMode],
@@ -57,11 +62,11 @@ class Listener:
         base: Namespace = (),
         version: str = "v1",
     ) -> None:
-        self.modes = check_modes(modes)
-        self.labelled = not isinstance(modes, str)
+        self.modes: tuple[StreamMode, ...] = check_modes(modes)
+        self.labelled: bool = not isinstance(modes, str)
         self.subgraphs, self.keys, self.depth, self.version = subgraphs, keys, len(base), version
-        self.live = subgraphs or not LIVE_MODES.isdisjoint(self.modes)
-        self.shared = "updates" in self.modes
+        self.live: bool = subgraphs or not LIVE_MODES.isdisjoint(self.modes)
+        self.shared: bool = "updates" in self.modes
         self.chunks: deque[Any] = deque()
         self.wake: Callable[[], None] | None = None
         self._renders: dict[type, list[tuple[StreamMode, Render]]] = {}
@@ -122,7 +127,7 @@ class EventLog:
     __slots__ = ("_numbers", "listeners", "wants")
 
     def __init__(self, listeners: tuple[Observer, ...] = (), numbers: Iterator[int] | None = None) -> None:
-        self.listeners = listeners
+        self.listeners: tuple[Observer, ...] = listeners
         self._numbers = numbers or count(1)
         self.wants: frozenset[type] = frozenset().union(*(listener.kinds for listener in listeners))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -44,6 +45,10 @@ class Database:
         synchronous: how safe a commit is, see `SqliteSaver`.
         busy_timeout: seconds to wait for another process that writes.
     """
+
+    lock: threading.Lock
+    ready: bool
+    execute: Callable[..., sqlite3.Cursor]
 
     def __init__(self, source: str | sqlite3.Connection, synchronous: str, busy_timeout: float) -> None:
         if synchronous not in get_args(Synchronous):
