@@ -8,6 +8,8 @@ END: Final = "__end__"
 """The virtual node after the last node; also the channel of an entrypoint's return value."""
 PREVIOUS: Final = "__previous__"
 """The channel of the value that an entrypoint saved for its next run on the thread."""
+MEMORIES: Final = "__memories__"
+"""The channel of the root that holds the checkpoints at which nested graphs that remember stand, by namespace."""
 TASKS: Final = "__pregel_tasks"
 """The channel of `Send` packets waiting for the next superstep."""
 INTERRUPT: Final = "__interrupt__"
@@ -40,7 +42,7 @@ NS_SEP: Final = "|"
 NS_END: Final = ":"
 """Separates node name and task id within one level of a checkpoint namespace."""
 RESERVED: Final = frozenset(
-    {START, END, PREVIOUS, TASKS, INTERRUPT, ERROR, RETURN, INPUT, COPY, ROOT, PARENT, METADATA}
+    {START, END, PREVIOUS, MEMORIES, TASKS, INTERRUPT, ERROR, RETURN, INPUT, COPY, ROOT, PARENT, METADATA}
 )
 
 DEFAULT_RECURSION_LIMIT: Final = 10_000

@@ -340,6 +340,8 @@ def _writes(record: Record) -> list[tuple[str, Any]]:
             return [(INTERRUPT, tuple(question for question, _ in value))]
         case "answer":
             return [(RESUME, value[1])]
+        case "memories":
+            return []
         case _:
             return [(channel, each) for channel, each in value]
 

@@ -97,14 +97,15 @@ class Checkpoint:
         return id_time(self.id)
 
 
-RecordKind = Literal["result", "error", "writes", "questions", "answer", "command"]
+RecordKind = Literal["result", "error", "writes", "questions", "answer", "command", "memories"]
 
 
 class Record(NamedTuple):
     """A decoded record of an outcome inside an open superstep.
 
     `kind` tells what `value` is: a task call's result; its error; a node's writes; the questions a node or task waits
-    for; the answer to a question; the writes of a `Command` given as input. `digest` is the hash of the arguments.
+    for; the answer to a question; the writes of a `Command` given as input; where nested graphs that remember stand.
+    `digest` is the hash of the arguments.
     Of a call, `caller` begins the id of the task that made it, and `shown` is its arguments as text; of an answer,
     `shown` is the question.
     """

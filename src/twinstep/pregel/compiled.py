@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
+from types import FunctionType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, is_typeddict
 
 from twinstep.adapter import adapter
@@ -11,6 +12,7 @@ from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT
 from twinstep.errors import InvalidConfigError, did_you_mean
+from twinstep.pregel.action import Action, unwrap
 from twinstep.pregel.past import Past, PastOptions
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
@@ -187,6 +189,10 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         for node, graph in self.get_subgraphs():
             if node == name:
                 return graph
+        for spec in self.spec.nodes.values():
+            for used in used_by(spec.action.fn):
+                if isinstance(getattr(used, "action", None), Action) and used.name == name:  # a task, which calls it
+                    return next(graphs_used_by(used), None)
         known = [node for node, _ in self.get_subgraphs()]
         raise InvalidConfigError(
             f"'{self.name}' has no nested graph '{name}' (nested: {', '.join(known) or 'none'})."
@@ -281,16 +287,25 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
 
 
 def graphs_used_by(fn: Any) -> Iterator[Any]:
-    """Yield the graphs a node's code is, or refers to by its closure or globals."""
-    if isinstance(fn, Compiled):
-        yield fn
-        return
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return
-    cells = [cell.cell_contents for cell in fn.__closure__ or () if _filled(cell)]
-    names = [fn.__globals__[name] for name in code.co_names if name in fn.__globals__]
-    yield from (value for value in (*cells, *names) if isinstance(value, Compiled))
+    """Yield the graphs a node's code is, or refers to, nearest first."""
+    return (value for value in used_by(fn) if isinstance(value, Compiled))
+
+
+def used_by(fn: Any) -> Iterator[Any]:
+    """Yield a callable and what it refers to by its closure or globals, also by way of functions and tasks."""
+    waiting, seen = [fn], {id(fn)}
+    for used in waiting:
+        yield used
+        action = getattr(used, "action", None)
+        code = unwrap(action.fn if isinstance(action, Action) else used)
+        if not isinstance(code, FunctionType) or code.__module__.startswith("twinstep."):
+            continue
+        cells = [cell.cell_contents for cell in code.__closure__ or () if _filled(cell)]
+        names = [code.__globals__[name] for name in code.__code__.co_names if name in code.__globals__]
+        for value in (*cells, *names):
+            if id(value) not in seen:
+                seen.add(id(value))
+                waiting.append(value)
 
 
 def _filled(cell: Any) -> bool:

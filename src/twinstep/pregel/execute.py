@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from twinstep.cache.flight import SingleFlight
 from twinstep.checkpoint.format import Record, RecordKind, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
+from twinstep.constants import MEMORIES
 from twinstep.errors import (
     CheckpointStorageError,
     GraphInterrupt,
@@ -328,11 +329,14 @@ def keep_row(run: Run, row: RecordRow) -> Program[None]:
     run.records[row.id] = row
     if run.unused:
         run.doubtful.append(row.id)
+    root = run.root
+    rows: tuple[RecordRow, ...] = (row,)
+    if root.moved:  # what nested graphs remember counts as soon as the outcome of their caller does
+        rows = (row, record_row(run, MEMORIES, Record("memories", "", b"", dict(root.moved))))
     if run.durability == "exit":
-        run.unsaved.append(row)
+        run.unsaved.extend(rows)
     else:
-        root = run.root
-        yield from write(run, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=(row,)))
+        yield from write(run, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=rows))
 
 
 def own_copy(value: Any) -> Any:

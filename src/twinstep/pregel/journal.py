@@ -17,6 +17,7 @@ from twinstep.checkpoint.format import (
     UNSET,
     Change,
     Checkpoint,
+    Place,
     Source,
     TaskWrites,
     decode_checkpoint,
@@ -24,11 +25,12 @@ from twinstep.checkpoint.format import (
     replay,
 )
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
-from twinstep.constants import END, PREVIOUS, START, TASKS
+from twinstep.constants import END, MEMORIES, PREVIOUS, START, TASKS
 from twinstep.errors import is_invalid_resume
 from twinstep.ids import new_id
 from twinstep.pregel.effects import Program
 from twinstep.pregel.execute import node_record, record_id, record_row, write
+from twinstep.pregel.forks import keep_memories, open_memories
 from twinstep.pregel.past import BRANCH
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
@@ -132,6 +134,8 @@ def _commit(
         root.epoch += 1
     if row is not None:
         run.head = row.id
+        if run.remembers:
+            root.moved[run.ns] = row.id
     run.unsaved.clear()
     run.forget.clear()
 
@@ -141,8 +145,12 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     saver, state, id = run.saver, run.state, run.checkpoint_id
     assert saver is not None
     assert id is not None
+    if run.root.moved:
+        keep_memories(run)
     writes = [TaskWrites(t.id, t.name, t.stored) for t in tasks]
-    if run.parent is not None and run.durability == "exit":  # one checkpoint for all supersteps since the last
+    if run.parent is not None and source == "fork":  # of the run that it goes on with, which is in another namespace
+        writes = [TaskWrites("", run.spec.name, list(run.written))]
+    elif run.parent is not None and run.durability == "exit":  # one checkpoint for all supersteps since the last
         writes = [TaskWrites("", run.spec.name, run.written[run.kept :])]
         run.kept = len(run.written)
     for written in writes:
@@ -267,8 +275,10 @@ def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
             new: old for old, new in past.renamed.items() if new and (BRANCH + old in stored or old in packets)
         }
         run.gone = stored.keys() - values.keys()
-    run.foreign, run.due = values.keys() - run.spec.channels.keys(), updated
     run.state = State(run.spec, values, updated)
+    if MEMORIES in values:
+        open_memories(run, values[MEMORIES])
+    run.foreign, run.due = values.keys() - run.state.channels.keys(), updated
     for name, channel in run.state.channels.items():
         run.growth.note(name, channel.value)
     if values is not stored:
@@ -278,18 +288,24 @@ def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
             run.growth.note(name, None)
 
 
-def read_state(run: Run, loaded: Loaded) -> Checkpoint | None:
-    """Open a run's state as a loaded checkpoint holds it; None (and an empty state) when there is none."""
+def read_state(run: Run, loaded: Loaded, place: Place | None = None) -> Checkpoint | None:
+    """Open a run's state as a loaded checkpoint holds it; None (and an empty state) when there is none.
+
+    `place`: where the checkpoint is, when that is not the run's own namespace.
+    """
     assert run.saver is not None
-    chain = [decode_checkpoint(run.saver.serde, run.place, row) for row in loaded.rows]
+    chain = [decode_checkpoint(run.saver.serde, place or run.place, row) for row in loaded.rows]
     if not chain:
         run.state = State(run.spec, {})
         return None
     last = run.last = chain[-1]
     _open_state(run, replay(run.place, chain), last)
     if run.parent is not None:
+        owner = run.id if place is None else chain[-1].run
         for link in chain:
-            if link.run == run.id:
+            if link.source == "input":  # begins a call
+                run.written.clear()
+            if link.run == owner:
                 run.written += [write for task in link.writes if task.name != START for write in task.writes]
         run.kept = len(run.written)
     run.before = last.parent

@@ -144,7 +144,6 @@ def _root(
         graph.spec,
         config,
         thread_id=thread,
-        ns=ns,
         saver=saver,
         store=graph.store,
         cache=graph.cache,
@@ -156,6 +155,8 @@ def _root(
         interrupt_before=before,
         interrupt_after=after,
     )
+    if ns and checkpoint_id is not None:
+        run.goal, checkpoint_id = (ns, checkpoint_id), None
     return run, checkpoint_id
 
 
@@ -193,6 +194,7 @@ def _nested(
         interrupt_before=before,
         interrupt_after=after,
     )
+    run.remembers = graph.checkpointer is True
     parent.written = run.written
     lend_gate(parent)
     for own in listeners:

@@ -8,9 +8,11 @@ from typing import Any
 
 from twinstep.checkpoint.format import Checkpoint, Record, decode_info, decode_record, encode_info
 from twinstep.checkpoint.rows import Loaded
+from twinstep.constants import MEMORIES
 from twinstep.errors import (
     CheckpointNotFoundError,
     EmptyInputError,
+    InvalidConfigError,
     NoCheckpointerError,
     NonDeterminismError,
 )
@@ -18,7 +20,9 @@ from twinstep.ids import new_id
 from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import record_row
+from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
+from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.questions import match_answers
 from twinstep.pregel.run import QUESTIONS, Failure, Position, Run
 from twinstep.pregel.state import State
@@ -29,7 +33,7 @@ COMMAND = "command"
 ANSWER = "answer:"
 FAILURE = "failure"
 """The id of the record of a nested run's own failure."""
-CONTROL = (COMMAND, ANSWER, QUESTIONS)
+CONTROL = (COMMAND, ANSWER, QUESTIONS, MEMORIES)
 """How the ids of records begin that are not a task's outcome."""
 
 
@@ -55,6 +59,13 @@ def open_run(run: Run, input: Any, checkpoint_id: str | None, seen: Loaded | Non
     """
     if run.saver is None:
         return (yield from _open_unsaved(run, input))
+    if run.goal is not None:
+        if input is not None and not isinstance(input, Command):
+            raise InvalidConfigError(
+                "A new input cannot start from a checkpoint of a nested graph; pass None or a Command to run again "
+                "from there."
+            )
+        checkpoint_id = yield from locate(run, run.goal)
     if seen is not None and checkpoint_id is None:
         loaded = seen
     else:
@@ -63,12 +74,12 @@ def open_run(run: Run, input: Any, checkpoint_id: str | None, seen: Loaded | Non
         raise CheckpointNotFoundError(
             f"Checkpoint '{checkpoint_id}' does not exist in {run.place}; get_state_history lists those that do."
         )
-    if run.parent is None:
-        run.root.epoch = (seen or loaded).epoch
     run.head = loaded.head.checkpoint if loaded.head else None
-    last = read_state(run, loaded)
     if run.parent is not None:
-        return (yield from _open_nested(run, loaded, input))
+        return (yield from _open_nested(run, (yield from nested_start(run, loaded)), input))
+    run.root.epoch = (seen or loaded).epoch
+    run.root.base = loaded.rows[-1].id if loaded.rows else None
+    last = read_state(run, loaded)
     if last is None or (input is not None and not isinstance(input, Command)):
         return (yield from _begin(run, input, loaded if last is not None else None))
     return (yield from _continue(run, loaded, last, input))
@@ -117,7 +128,7 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     head = loaded.head
     assert head is not None
     run.check_present(resumed=True)
-    if last.id != head.checkpoint:
+    if last.id != head.checkpoint or run.root.targets:
         return (yield from _fork(run, loaded, command))
     run.root.id = head.run
     questions = pending_questions(_adopt(run, loaded).values(), run.root.answers)
@@ -146,6 +157,7 @@ def _fork(run: Run, loaded: Loaded, command: Command[Any] | None) -> Program[Ope
     questions = pending_questions(records, {})
     answers = match_answers(command.resume, questions) if command is not None else {}
     run.step += 1
+    repeats(run, "")
     yield from commit_state(run, "fork", status="running", claim=True)
     if command is not None:
         _note(run, questions, answers, _command_writes(run, command))
@@ -186,6 +198,8 @@ def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
             position, value = record.value
             run.root.answers[position] = value
             run.root.asked[position] = record.shown
+        elif record.kind == "memories":
+            run.root.moved.update(record.value)
         elif record.kind == "command":
             run.state.add(run.spec.past.writes(record.value))
     return control
@@ -202,16 +216,21 @@ def pending_questions(records: Iterable[Record], answers: Mapping[Position, Any]
     return list(found.values())
 
 
-def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
+def _open_nested(run: Run, start: Start, input: Any) -> Program[Opened]:
     """Start a nested run, or go on with it when the run it belongs to is resumed."""
+    parent: Any = run.parent
     assert run.saver is not None
     digest = run.saver.serde.digest(input).hex()
     shown = sketch((input,), {})
-    run.info = encode_info(run.saver.serde, run.place, {"digest": digest, "input": shown})
-    head = loaded.head
-    if head is None or head.run != run.id:
-        return (yield from _begin(run, input))
-    info = decode_info(run.saver.serde, run.place, head.info)
+    facts = {"digest": digest, "input": shown, "at": parent.run.checkpoint_id, "task": parent.id}
+    run.info = encode_info(run.saver.serde, run.place, facts)
+    loaded, head = start.loaded, start.loaded.head
+    read_state(run, loaded, start.place if start.forked else None)
+    if start.forked:
+        return (yield from _fork_nested(run, start.place.ns))
+    info = decode_info(run.saver.serde, run.place, head.info) if head is not None and head.run == run.id else None
+    if info is None or info.get("task", parent.id) != parent.id:  # the latter: an earlier call of one that remembers
+        return (yield from _begin_nested(run, input))
     if info["digest"] != digest and run.mismatch == "error":
         before = info.get("input", f"another input (digest {info['digest']})")
         raise NonDeterminismError(
@@ -221,13 +240,32 @@ def _open_nested(run: Run, loaded: Loaded, input: Any) -> Program[Opened]:
             actual=input,
         )
     if info["digest"] != digest and run.mismatch == "rerun":
-        return (yield from _begin(run, input))
+        return (yield from _begin_nested(run, input))
     run.check_present(resumed=True)
+    resume_memories(run)
     _adopt(run, loaded)
     failure = run.recall(FAILURE) if FAILURE in run.records else None
     if failure is not None:
-        assert run.parent is not None
-        parent, path = run.parent, (*run.parent.path, "nested")
+        path = (*parent.path, "nested")
         parent.run.failures.append(Failure(run, FAILURE, failure.value, path, parent, parent.started))
         raise failure.value
+    return Opened.RESUMED if run.state.updated else Opened.FINISHED
+
+
+def _begin_nested(run: Run, input: Any) -> Program[Opened]:
+    run.written.clear()
+    run.kept = 0
+    if run.state.channels.pop(MEMORIES, None) is not None:
+        run.gone = {*run.gone, MEMORIES}
+    return (yield from _begin(run, input))
+
+
+def _fork_nested(run: Run, ns: str) -> Program[Opened]:
+    """Go on from a checkpoint of an earlier run, perhaps in another namespace."""
+    run.check_present(resumed=True)
+    if ns != run.ns:
+        run.parent_checkpoint, run.lineage = None, Lineage()
+    repeats(run, ns)
+    run.kept = 0
+    yield from commit_state(run, "fork", status="running")
     return Opened.RESUMED if run.state.updated else Opened.FINISHED

@@ -43,6 +43,9 @@ class Root:
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
         positions: where the questions of this process were asked, by id.
+        base: the checkpoint the root was opened at.
+        targets: checkpoints that nested runs go back to, by the namespaces that they had; former_id: their run.
+        moved: new checkpoints of nested graphs that remember, by namespace.
         loop: the event loop of the asynchronous driver, for code that is reached through threads.
         told: ids of messages that the `messages` stream has shown.
         gate: limits how many coroutines work at once; set by the asynchronous driver when there is a limit.
@@ -52,14 +55,18 @@ class Root:
     __slots__ = (
         "answers",
         "asked",
+        "base",
         "broken",
         "epoch",
+        "former_id",
         "gate",
         "id",
         "limit",
         "loop",
+        "moved",
         "positions",
         "slots",
+        "targets",
         "thread_id",
         "told",
     )
@@ -73,6 +80,10 @@ class Root:
         self.answers: dict[Position, Any] = {}
         self.asked: dict[Position, str] = {}
         self.positions: dict[str, Position] = {}
+        self.base: str | None = None
+        self.targets: dict[str, str] = {}
+        self.former_id: str | None = None
+        self.moved: dict[str, str] = {}
         self.loop: Any = None
         self.limit: int | None = limit
         self.slots: Slots | None = None
@@ -87,6 +98,15 @@ class Root:
             # on an event loop, the thread of the loop does no work of its own
             self.slots = Slots(self.limit or DEFAULT_THREADS, held=self.loop is None)
         return self.slots
+
+
+class Former(NamedTuple):
+    """A superstep that another run ran before: that run, its namespace, the superstep's number then and now."""
+
+    run: str
+    ns: str
+    step: int
+    now: int
 
 
 class Failure(NamedTuple):
@@ -117,6 +137,9 @@ class Run:
     Attributes:
         ns: checkpoint namespace; `""` for the root.
         parent: the task this run is nested in.
+        remembers: whether it is one lineage for the whole thread, which the next call goes on with.
+        goal: namespace and id of the nested checkpoint that a root goes back to.
+        former: the superstep that it repeats, having gone back to a checkpoint.
         state: the channels, once opened.
         token: tells the saver which of its process's runs works on the thread.
         step: number of the superstep that runs or ran last.
@@ -196,6 +219,9 @@ class Run:
     due: Collection[str] = ()
     gone: Collection[str] = ()
     alias: Mapping[str, str] = field(default_factory=dict)
+    remembers: bool = False
+    former: Former | None = None
+    goal: tuple[str, str] | None = None
     records: dict[str, RecordRow | Record] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
     doubtful: list[str] = field(default_factory=list)

@@ -7,10 +7,11 @@ from typing import Any
 
 from twinstep.checkpoint.format import Checkpoint, Record, Source, decode_checkpoint, decode_record
 from twinstep.checkpoint.rows import Loaded, Status
-from twinstep.constants import COPY, END, INPUT, START
+from twinstep.constants import COPY, END, INPUT, NS_END, START
 from twinstep.errors import CheckpointNotFoundError, InvalidUpdateError, did_you_mean
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import record_row, route
+from twinstep.pregel.forks import approve
 from twinstep.pregel.journal import commit_state, keep_unsaved, read_state
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.run import QUESTIONS, Run
@@ -45,6 +46,8 @@ def update_state(
         done = finished(run, loaded) if checkpoint_id is None else []
         if run.ns and loaded.head is not None:
             run.root.id = loaded.head.run  # a nested run stays the one its caller is going to resume
+        if run.ns and NS_END not in run.ns:
+            yield from approve(run, loaded)
         writers = last_writers(run, loaded)
         asked = open_questions(run, loaded)
         for updates in supersteps:
