@@ -72,10 +72,21 @@ def test_tool_calls_of_the_openai_shape_are_understood() -> None:
 
 
 def test_the_stream_shows_the_messages_that_nodes_return(lane: Lane) -> None:
-    graph = talk(lambda state: {"messages": AIMessage("one", id="1")}, lambda state: {"messages": [("ai", "skipped")]})
+    graph = talk(lambda state: {"messages": AIMessage("one", id="1")}, lambda state: {"messages": [("ai", "two")]})
     chunks = lane.stream(graph, {"messages": "hi"}, stream_mode="messages")
-    assert [message for message, _ in chunks] == [AIMessage("one", id="1")]
-    assert chunks[0][1]["langgraph_node"] == "n0"
+    assert [(message.text, metadata["langgraph_node"]) for message, metadata in chunks] == [
+        ("one", "n0"),
+        ("two", "n1"),
+    ]
+
+
+def test_old_messages_that_a_node_returns_again_are_not_shown(lane: Lane) -> None:
+    nodes = [
+        lambda state: {"messages": [*state["messages"], AIMessage("new")]},
+        lambda state: {"messages": RemoveMessage(id="1")},
+    ]
+    chunks = lane.stream(talk(*nodes), {"messages": HumanMessage("hi", id="1")}, stream_mode="messages")
+    assert [message.text for message, _ in chunks] == ["new"]
 
 
 def test_pieces_are_shown_at_once_and_the_whole_is_not_repeated(lane: Lane) -> None:

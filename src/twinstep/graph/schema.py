@@ -13,6 +13,7 @@ from twinstep.constants import ROOT
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.graph.validation import Check, checks_of
 from twinstep.managed import ManagedValue
+from twinstep.messages.conversation import Conversation, is_add_messages
 from twinstep.pregel.spec import View
 from twinstep.stream.events import Write
 
@@ -67,7 +68,8 @@ class Schema:
 
     def checks(self) -> dict[str, Check]:
         """Return what validates the values written to its keys."""
-        return checks_of(self.type, self.channels)
+        talks = {key: channel.check for key, channel in self.channels.items() if isinstance(channel, Conversation)}
+        return {**talks, **checks_of(self.type, self.channels)}
 
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
@@ -137,7 +139,8 @@ def channel_of(annotation: Any, key: str) -> AnyChannel | ManagedValue:
         if inspect.isclass(item) and issubclass(item, BaseChannel):
             return item(typ)
         if callable(item) and not inspect.isclass(item):
-            return BinaryOperatorAggregate(typ, checked_reducer(item, key), key)
+            make = Conversation if is_add_messages(item) else BinaryOperatorAggregate
+            return make(typ, checked_reducer(item, key), key)
     return LastValue(typ, key)
 
 

@@ -15,6 +15,7 @@ from twinstep.messages.base import (
 from twinstep.messages.chunk import AIMessageChunk, ToolCallChunk
 from twinstep.messages.convert import MessageLike, as_message, convert_to_messages, is_message
 from twinstep.messages.openai import from_openai, to_openai
+from twinstep.messages.storage import shape_of as _  # noqa: F401  # from here on messages can be stored
 
 __all__ = [
     "AIMessage",

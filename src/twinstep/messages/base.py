@@ -8,7 +8,6 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 
 from twinstep.errors import InvalidMessageError
-from twinstep.serde import register_type
 
 Content = str | list[Any]
 """Text, or a list of content blocks: texts, and mappings with a `type`."""
@@ -139,7 +138,6 @@ def given(message: BaseMessage) -> dict[str, Any]:
     return found
 
 
-@register_type(name="twinstep.messages:HumanMessage")
 @dataclass(slots=True, repr=False)
 class HumanMessage(BaseMessage):
     """What a person said."""
@@ -147,7 +145,6 @@ class HumanMessage(BaseMessage):
     type: ClassVar[str] = "human"
 
 
-@register_type(name="twinstep.messages:SystemMessage")
 @dataclass(slots=True, repr=False)
 class SystemMessage(BaseMessage):
     """Instructions to a model."""
@@ -155,7 +152,6 @@ class SystemMessage(BaseMessage):
     type: ClassVar[str] = "system"
 
 
-@register_type(name="twinstep.messages:AIMessage")
 @dataclass(slots=True, repr=False)
 class AIMessage(BaseMessage):
     """What a model said.
@@ -188,7 +184,6 @@ def _pretty_call(call: ToolCall) -> str:
     return f"  {call['name']} ({call['id']})\n Call ID: {call['id']}\n  Args:{args}"
 
 
-@register_type(name="twinstep.messages:ToolMessage")
 @dataclass(slots=True, repr=False)
 class ToolMessage(BaseMessage):
     """What a tool returned for the call `tool_call_id`.
@@ -206,7 +201,6 @@ class ToolMessage(BaseMessage):
     type: ClassVar[str] = "tool"
 
 
-@register_type(name="twinstep.messages:RemoveMessage")
 @dataclass(slots=True, repr=False)
 class RemoveMessage(BaseMessage):
     """Takes the message with this id out of a conversation, when it is added to it."""

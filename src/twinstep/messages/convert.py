@@ -22,6 +22,18 @@ def is_message(value: Any) -> bool:
     )
 
 
+def messages_in(values: Iterable[Any]) -> list[Any]:
+    """Return the messages among some values, and in the lists among them."""
+    return [m for value in values for m in (value if isinstance(value, list) else [value]) if is_message(m)]
+
+
+def values_of(state: Any) -> Iterable[Any]:
+    """Return the values of a state: of a mapping, of an object's attributes, or the one it is."""
+    if isinstance(state, Mapping):
+        return state.values()
+    return state if isinstance(state, list) else [state, *getattr(state, "__dict__", {}).values()]
+
+
 def as_message(value: MessageLike) -> Any:
     """Return a value as a message; messages of other libraries are returned as they are.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any, Self, cast
 
 from twinstep.constants import NS_END, NS_SEP, RETURN
 from twinstep.errors import NodeError, OutsideRunError
 from twinstep.ids import path_id
-from twinstep.messages import BaseMessage
+from twinstep.messages.convert import messages_in, values_of
 from twinstep.pregel.action import Action
 from twinstep.pregel.questions import ask
 from twinstep.pregel.run import Failure, Run
@@ -168,6 +168,16 @@ class Task:
             metadata = {**self.config().get("metadata", {}), "checkpoint_ns": self.child_ns(), **(about or {})}
             emit(Message(self.run.ns_path, self.run.step, message, metadata))
 
+    def tell_new(self, values: Iterable[Any]) -> None:
+        """Tell the messages among values that are new here and were not told while the code was running."""
+        told = self.run.root.told
+        new = [m for m in messages_in(values) if m.id is None or m.id not in told]
+        if new:
+            known = {m.id for arg in self.args for m in messages_in(values_of(arg)) if m.id is not None}
+            for message in new:
+                if message.id not in known and message.type != "remove":
+                    self.tell(message)
+
     def alive(self) -> None:
         """Note a sign of life, for idle timeouts that count every sign."""
         if self.timeout is not None and self.timeout.refresh_on == "auto":
@@ -300,6 +310,8 @@ class CallTask(Task):
         """Tell the call's result."""
         if TaskFinished in self.run.log.wants:
             self.emit_finished([(RETURN, result)])
+        if Message in self.run.log.wants and not self.hidden:
+            self.tell_new([result])
 
 
 class NodeTask(Task):
@@ -369,14 +381,7 @@ class NodeTask(Task):
             node = self.node
             self.emit_finished(self.visible, self.error, self.interrupts or (), plain=node.plain)
         if Message in self.run.log.wants and not self.node.hidden:
-            self._tell_messages()
-
-    def _tell_messages(self) -> None:
-        """Tell the messages among the writes that were not told while the node was running."""
-        for _, value in self.visible:
-            for message in value if isinstance(value, list) else [value]:
-                if isinstance(message, BaseMessage) and (message.id is None or message.id not in self.run.root.told):
-                    self.tell(message)
+            self.tell_new(value for _, value in self.visible)
 
 
 def build(path: Path, make: Callable[[Any], Any], source: Any) -> Any:

@@ -63,6 +63,11 @@ def register_type(cls: Any = None, /, *, name: str | None = None) -> Any:
     return cls
 
 
+def register_shape(cls: type, shape: Shape, *, name: str) -> None:
+    """Allow instances of a class in stored values, taken apart in a way of its own."""
+    _add(cls, name, shape)
+
+
 def register_constant(value: Any, *, name: str) -> None:
     """Allow a value that is the only one of its class, such as a sentinel; it comes back as the same object."""
     _add(type(value), name, Shape(lambda _: (), lambda: value))
