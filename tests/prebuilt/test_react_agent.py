@@ -112,6 +112,13 @@ def test_a_question_of_one_tool_holds_up_only_that_one(lane, saver, version):
     assert ran == ["Ben", "Ada"]
 
 
+def test_one_at_a_time_is_enough_for_any_number_of_calls(lane, version):
+    script = Script(asked(*(call("add", SUM, str(n)) for n in range(5))), "done")
+    agent = create_react_agent(script.model, [add], version=version)
+    messages = lane.invoke(agent, start(), {"max_concurrency": 1})["messages"]
+    assert texts(messages) == ["hi", "", *["3"] * 5, "done"]
+
+
 # ---------------------------------------------------------------------- prompts
 
 

@@ -249,6 +249,9 @@ def _connect(builder: StateGraph[Any, Any, Any, Any], tools: ToolNode | None, st
         last = next((m for m in reversed(field_of(state, "messages")) if getattr(m, "type", "") == "ai"), None)
         return END if last is not None and any(call["name"] in steps.direct for call in last.tool_calls) else entry
 
+    if tools is None and not steps.post:
+        builder.add_edge("agent", end)
+        return
     known = [*(["tools"] if tools is not None else []), *([entry] if steps.post else []), end]
     builder.add_conditional_edges("post_model_hook" if steps.post else "agent", after_model, known)
     if tools is not None and steps.direct:
