@@ -10,6 +10,7 @@ import pytest
 from tests.checkpoint.conformance import AccessConformance, JournalConformance
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.checkpoint.postgres import PostgresSaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 
 
@@ -26,6 +27,15 @@ class SqliteFile:
             yield saver
 
 
+class Postgres:
+    @pytest.fixture
+    def saver(self, postgres_database: str) -> Iterator[BaseCheckpointSaver]:
+        with PostgresSaver.from_conn_string(postgres_database) as saver:
+            for thread_id, _ in saver.threads():
+                saver.delete_thread(thread_id)
+            yield saver
+
+
 class TestInMemoryJournal(InMemory, JournalConformance):
     pass
 
@@ -39,4 +49,12 @@ class TestSqliteFileJournal(SqliteFile, JournalConformance):
 
 
 class TestSqliteFileAccess(SqliteFile, AccessConformance):
+    pass
+
+
+class TestPostgresJournal(Postgres, JournalConformance):
+    pass
+
+
+class TestPostgresAccess(Postgres, AccessConformance):
     pass

@@ -1,9 +1,9 @@
 """The journal in SQL, written once for every database.
 
 Each method of `SqlProgram` is a generator: it yields statements, is sent the rows they return, and returns its result.
-A driver per kind of connection runs it inside one transaction (see `twinstep.checkpoint.sqlite`). Whatever can refuse
+A driver per kind of connection runs it inside one transaction (see `twinstep.checkpoint.grouped`). Whatever can refuse
 a transaction is decided by a program's first read, so that a refused program has changed nothing and others can share
-its transaction.
+its transaction; a driver may send writes late, together with the read or the end that follows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...] | list[tuple[Any, ...]]]
-"""SQL and its parameters; a list of parameters runs it once for each and returns no rows."""
+"""SQL and its parameters: a tuple of them reads rows, a list of tuples writes once for each and returns none."""
 Program = Generator[Statement, list[Any], T]
 
 
@@ -34,14 +34,20 @@ class Dialect:
         serial: type of a key that numbers new rows by itself.
         blob: type of bytes.
         clustered: appended to tables that are stored in the order of their key.
-        lock: appended to the read that begins a write, so that writers of one thread wait for each other.
+        head_key: a key of heads, besides their name.
+        by_name: find a head by its name, because its namespace may be longer than a key can be.
+        lock: makes the writers of a thread, given by a number, wait for each other; empty where all writers do.
+        tables: finds the row of a table that exists.
     """
 
     param: str
     serial: str
     blob: str
     clustered: str
+    head_key: str
+    by_name: bool
     lock: str
+    tables: str
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -50,8 +56,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             n {serial}, thread_id TEXT NOT NULL UNIQUE, epoch BIGINT NOT NULL, holder TEXT)""",
         """CREATE TABLE twinstep_heads (
             n {serial}, thread BIGINT NOT NULL, ns TEXT NOT NULL, checkpoint {blob} NOT NULL, run TEXT NOT NULL,
-            status TEXT NOT NULL, info {blob} NOT NULL, seal BIGINT NOT NULL, name BIGINT NOT NULL UNIQUE,
-            UNIQUE (thread, ns))""",
+            status TEXT NOT NULL, info {blob} NOT NULL, seal BIGINT NOT NULL, name BIGINT NOT NULL UNIQUE{head_key})""",
         """CREATE TABLE twinstep_checkpoints (
             head BIGINT NOT NULL, id {blob} NOT NULL, parent {blob}, base {blob} NOT NULL, blob {blob} NOT NULL,
             PRIMARY KEY (head, id)){clustered}""",
@@ -73,7 +78,6 @@ _STATEMENTS = {
     "find_thread": _THREAD,
     "add_thread": "INSERT INTO twinstep_threads (thread_id, epoch, holder) VALUES (?, ?, ?)",
     "claim": "UPDATE twinstep_threads SET epoch = ?, holder = ? WHERE n = ?",
-    "find_head": "SELECT n FROM twinstep_heads WHERE thread = ? AND ns = ?",
     "find_name": "SELECT n FROM twinstep_heads WHERE name = ?",
     "add_head": """
         INSERT INTO twinstep_heads (thread, ns, name, checkpoint, run, status, info, seal)
@@ -141,13 +145,18 @@ class SqlProgram:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._sql = {name: sql.replace("?", dialect.param) for name, sql in _STATEMENTS.items()}
-        self._sql["lock"] = self._sql["stand"] + dialect.lock
+        self._lock = dialect.lock.replace("?", dialect.param)
+        if dialect.by_name:
+            head = f"h.ns = {dialect.param}"
+            for name in ("stand", "page"):
+                self._sql[name] = self._sql[name].replace(head, f"{head} AND h.name = {dialect.param}")
 
     # ------------------------------------------------------------------ schema
 
     def version(self) -> Program[int]:
-        """Return the version of the schema; it fails when there is none at all."""
-        rows = yield self._sql["version"], ()
+        """Return the version of the schema, 0 if there is none."""
+        tables = yield self._dialect.tables, ()
+        rows = (yield self._sql["version"], ()) if tables else []
         return _of(int, rows[0][0]) if rows else 0
 
     def migrate(self) -> Program[None]:
@@ -156,6 +165,7 @@ class SqlProgram:
         Raises:
             CheckpointStorageError: a newer version of the library made them.
         """
+        yield from self._wait_for("twinstep_schema")
         yield "CREATE TABLE IF NOT EXISTS twinstep_schema (version BIGINT NOT NULL)", ()
         version = yield from self.version()
         check_version(version)
@@ -166,11 +176,16 @@ class SqlProgram:
                 yield sql.format(**vars(self._dialect)), ()
         yield f"UPDATE twinstep_schema SET version = {len(MIGRATIONS)}", ()
 
+    def _wait_for(self, thread_id: str) -> Program[None]:
+        """Let other writers of a thread end, and keep new ones out."""
+        if self._lock:
+            yield self._lock, [(_name(thread_id, "*"),)]
+
     # ------------------------------------------------------------------ reading
 
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None) -> Program[Loaded]:
         """Read a checkpoint; see `Journal.load`."""
-        epoch, holder, _, n, head = yield from self._stand("stand", thread_id, ns)
+        epoch, holder, _, n, head = yield from self._stand(thread_id, ns)
         if head is None and n is not None and checkpoint_id is None:
             raise _damaged(thread_id, ns)
         latest = head.checkpoint if head else None
@@ -208,7 +223,8 @@ class SqlProgram:
     ) -> Program[Sequence[CheckpointRow]]:
         """Read rows of a namespace; see `Journal.checkpoints`."""
         until = b"\xff" * 4 if before is None else pack(before)
-        rows = yield self._sql["page"], (thread_id, ns, until, 2**62 if limit is None else limit)
+        most = 2**62 if limit is None else limit
+        rows = yield self._sql["page"], (thread_id, *self._key(thread_id, ns), until, most)
         return [_checkpoint_row(row) for row in rows]
 
     def threads(self) -> Program[Sequence[tuple[str, Sequence[str]]]]:
@@ -218,9 +234,9 @@ class SqlProgram:
             names.setdefault(thread_id, []).extend(() if ns is None else (ns,))
         return list(names.items())
 
-    def _stand(self, statement: str, thread_id: str, ns: str) -> Program[_Stand]:
+    def _stand(self, thread_id: str, ns: str) -> Program[_Stand]:
         """Read how a namespace stands."""
-        rows = yield self._sql[statement], (ns, thread_id)
+        rows = yield self._sql["stand"], (*self._key(thread_id, ns), thread_id)
         if not rows or rows[0][3] is None:  # not there, unless a damaged index hides it: another one must agree
             if (yield self._sql["find_name"], (_name(thread_id, ns),)):
                 raise _damaged(thread_id, ns)
@@ -229,12 +245,18 @@ class SqlProgram:
         head = Head(unpack(checkpoint), _of(str, run), _of(str, status), _of(bytes, info))  # type: ignore[arg-type]
         return _Stand(epoch, holder, thread, n, head if seal == _seal_of(thread_id, ns, head) else None)
 
+    def _key(self, thread_id: str, ns: str) -> tuple[Any, ...]:
+        """Return by what a head is found among those of its thread."""
+        return (ns, _name(thread_id, ns)) if self._dialect.by_name else (ns,)
+
     # ------------------------------------------------------------------ writing
 
     def commit(self, commit: Commit) -> Program[None]:
         """Store a transaction; see `Journal.commit`."""
         row, sql = commit.checkpoint, self._sql
-        stand = yield from self._stand("lock", commit.thread_id, commit.ns)
+        if self._lock:
+            yield from self._wait_for(commit.thread_id)
+        stand = yield from self._stand(commit.thread_id, commit.ns)
         _check(commit, stand)
         thread, n = stand.thread, stand.n
         if commit.claim:
@@ -243,7 +265,7 @@ class SqlProgram:
         if head is not None and head != stand.head:
             n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
         if row is not None:
-            yield sql["put_checkpoint"], (n, pack(row.id), row.parent and pack(row.parent), pack(row.base), row.blob)
+            yield sql["put_checkpoint"], [_values(n, row)]
         if commit.forget and n is not None:
             yield from self._forget(n, commit)
         if commit.records:
@@ -252,12 +274,12 @@ class SqlProgram:
     def _claim(self, commit: Commit, thread: int | None) -> Program[int]:
         """Take a thread over, creating it if need be."""
         if thread is not None:
-            yield self._sql["claim"], (commit.epoch + 1, commit.run, thread)
+            yield self._sql["claim"], [(commit.epoch + 1, commit.run, thread)]
             return thread
         return (yield from self._add_thread(commit.thread_id, commit.epoch + 1, commit.run))
 
     def _add_thread(self, thread_id: str, epoch: int, holder: str | None) -> Program[int]:
-        yield self._sql["add_thread"], (thread_id, epoch, holder)
+        yield self._sql["add_thread"], [(thread_id, epoch, holder)]
         rows = yield self._sql["find_thread"], (thread_id,)
         return int(rows[0][0])
 
@@ -265,16 +287,17 @@ class SqlProgram:
         """Store a head, creating its row if need be, and return the number of that row."""
         values = (pack(head.checkpoint), head.run, head.status, head.info, _seal_of(thread_id, ns, head))
         if n is not None:
-            yield self._sql["set_head"], (*values, n)
+            yield self._sql["set_head"], [(*values, n)]
             return n
-        yield self._sql["add_head"], (thread, ns, _name(thread_id, ns), *values)
-        rows = yield self._sql["find_head"], (thread, ns)
+        name = _name(thread_id, ns)
+        yield self._sql["add_head"], [(thread, ns, name, *values)]
+        rows = yield self._sql["find_name"], (name,)
         return int(rows[0][0])
 
     def _forget(self, n: int, commit: Commit) -> Program[None]:
         at = pack(commit.forget_at or "")
         if commit.forget == "*":
-            yield self._sql["forget_all"], (n, at, commit.run)
+            yield self._sql["forget_all"], [(n, at, commit.run)]
         else:
             yield self._sql["forget"], [(n, at, commit.run, id) for id in commit.forget]
 
@@ -283,15 +306,16 @@ class SqlProgram:
             (n, (at := pack(row.checkpoint)), row.run, row.id, epoch, _seal(at, row.run, row.id), row.blob)
             for row in records
         ]
-        yield self._sql["put_record"], rows if len(rows) > 1 else rows[0]
+        yield self._sql["put_record"], rows
 
     # ------------------------------------------------------------------ housekeeping
 
     def edit(self, thread_id: str, epoch: int, edits: Sequence[Edit]) -> Program[None]:
         """Rewrite namespaces of a thread; see `Journal.edit`."""
         stands = []
+        yield from self._wait_for(thread_id)
         for edit in edits:
-            stand = yield from self._stand("lock", thread_id, edit.ns)
+            stand = yield from self._stand(thread_id, edit.ns)
             if stand.n is not None and stand.head is None:
                 raise _damaged(thread_id, edit.ns)
             if stand.epoch != epoch or (stand.head and stand.head.checkpoint) != edit.expect:
@@ -302,31 +326,31 @@ class SqlProgram:
             thread = yield from self._add_thread(thread_id, 1, None)
         for edit, stand in zip(edits, stands, strict=True):
             yield from self._edit(thread_id, thread, stand, edit)
-        yield self._sql["drop_empty_thread"], (thread_id,)
+        yield self._sql["drop_empty_thread"], [(thread_id,)]
 
     def _edit(self, thread_id: str, thread: int, stand: _Stand, edit: Edit) -> Program[None]:
         n, sql = stand.n, self._sql
         if edit.head is not None:
             n = yield from self._set_head(thread, n, thread_id, edit.ns, edit.head)
         if edit.drop == "*" or edit.head is None:
-            yield sql["drop_checkpoints"], (n,)
+            yield sql["drop_checkpoints"], [(n,)]
         elif edit.drop:
             yield sql["drop_checkpoint"], [(n, pack(id)) for id in edit.drop]
         if edit.put:
-            rows = [(n, pack(row.id), row.parent and pack(row.parent), pack(row.base), row.blob) for row in edit.put]
-            yield sql["put_checkpoint"], rows
-        yield sql["forget_lost"], (n,)
+            yield sql["put_checkpoint"], [_values(n, row) for row in edit.put]
+        yield sql["forget_lost"], [(n,)]
         if edit.runs:
             yield sql["forget_run"], [(n, run) for run in edit.runs]
         if edit.records:
             yield from self._put_records(n, max(stand.epoch, 1), edit.records)
         if edit.head is None:
-            yield sql["drop_head"], (n,)
+            yield sql["drop_head"], [(n,)]
 
     def delete(self, thread_id: str) -> Program[None]:
         """Remove a thread; see `Journal.delete`."""
+        yield from self._wait_for(thread_id)
         for name in ("drop_thread_records", "drop_thread_checkpoints", "drop_thread_heads", "drop_thread"):
-            yield self._sql[name], (thread_id,)
+            yield self._sql[name], [(thread_id,)]
 
 
 def check_version(version: int) -> None:
@@ -400,6 +424,11 @@ def _of(kind: type[T], stored: Any) -> T:
             f"The checkpoint tables are damaged: they hold {type(stored).__name__} where {kind.__name__} belongs."
         )
     return stored
+
+
+def _values(n: int | None, row: CheckpointRow) -> tuple[Any, ...]:
+    """Return what the statement "put_checkpoint" is given."""
+    return n, pack(row.id), row.parent and pack(row.parent), pack(row.base), row.blob
 
 
 def _checkpoint_row(row: Sequence[Any]) -> CheckpointRow:

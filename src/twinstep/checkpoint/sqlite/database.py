@@ -23,7 +23,20 @@ T = TypeVar("T")
 Synchronous = Literal["NORMAL", "FULL"]
 
 MEMORY = ":memory:"
-PROGRAM = SqlProgram(Dialect(param="?", serial="INTEGER PRIMARY KEY", blob="BLOB", clustered=" WITHOUT ROWID", lock=""))
+PROGRAM = SqlProgram(
+    Dialect(
+        param="?",
+        serial="INTEGER PRIMARY KEY",
+        blob="BLOB",
+        clustered=" WITHOUT ROWID",
+        head_key=", UNIQUE (thread, ns)",
+        by_name=False,
+        lock="",
+        tables="SELECT 1 FROM sqlite_master WHERE name = 'twinstep_schema'",
+    )
+)
+
+_READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 _PAGES = 8000
 """Pages of write-ahead log after which SQLite itself writes them back; `SqliteSaver` does so earlier."""
@@ -151,11 +164,10 @@ class Database:
         self._wait(True)
 
     def _migrate(self) -> None:
-        tables = self.execute("SELECT count(*) FROM sqlite_master WHERE name = 'twinstep_schema'").fetchone()
-        version = self.run(PROGRAM.version()) if tables[0] else 0
+        version = self.run(PROGRAM.version())
         check_version(version)
         if version < len(MIGRATIONS):
-            self.execute("BEGIN IMMEDIATE")
+            self.execute(_WRITE)
             try:
                 self.run(PROGRAM.migrate())
                 self.execute("COMMIT")
@@ -165,7 +177,7 @@ class Database:
 
     # ------------------------------------------------------------------ transactions
 
-    def begin(self, statement: str, wait: bool = True) -> None:
+    def begin(self, wait: bool = True, statement: str = _WRITE) -> None:
         """Begin a transaction; without `wait`, it fails at once where another process would have to be waited for.
 
         Raises:
@@ -201,16 +213,36 @@ class Database:
             result: T = stop.value
             return result
 
-    def transact(self, statement: str, program: Program[T], wait: bool = True) -> T:
-        """Run a program in a transaction of its own.
+    def commit(self) -> None:
+        """End a transaction so that it is stored."""
+        self.execute("COMMIT")
+
+    def read(self, program: Program[T]) -> T:
+        """Run a program that changes nothing."""
+        with self.lock:
+            return self._transact(program, _READ)
+
+    def read_now(self, program: Program[T]) -> T:
+        """Do what `read` does if nothing is in the way; the caller holds the lock.
+
+        Raises:
+            LockedError: another process would have to be waited for.
+        """
+        return self._transact(program, _READ, wait=False)
+
+    def write(self, program: Program[T]) -> T:
+        """Run a program in a transaction of its own; the caller holds the lock.
 
         Raises:
             TwinstepError: it was refused, or the database failed; nothing was changed.
         """
-        self.begin(statement, wait)
+        return self._transact(program, _WRITE)
+
+    def _transact(self, program: Program[T], statement: str, wait: bool = True) -> T:
+        self.begin(wait, statement)
         try:
             result = self.run(program)
-            self.execute("COMMIT")
+            self.commit()
         except BaseException as error:
             self.rollback()
             if isinstance(error, _FAULTS):

@@ -1,0 +1,251 @@
+"""Savers on SQL databases: one transaction for all commits that wait at the same moment (group commit).
+
+Whoever finds no other thread at work stores what waits, its own commit and those of others, and tells each how it
+ended. A database only has to begin, run and end transactions; `Database` lists what it must do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Lock
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+from twinstep.checkpoint.base import BaseCheckpointSaver
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Loaded
+from twinstep.checkpoint.sql import Program, SqlProgram
+from twinstep.errors import CheckpointStorageError, TwinstepError
+from twinstep.serde import Serializer
+
+T = TypeVar("T")
+
+
+class OutcomeUnknownError(CheckpointStorageError):
+    """The connection broke while a transaction was being ended: it may be stored, or not."""
+
+
+class Database(Protocol):
+    """Runs programs of statements in transactions; whoever writes holds `lock`."""
+
+    lock: Lock
+
+    def open(self) -> None:
+        """Connect and make the tables, if that has not been done."""
+
+    def begin(self, wait: bool = True) -> None:
+        """Begin a transaction that writes; without `wait`, fail where another process would have to be waited for."""
+
+    def run(self, program: Program[T]) -> T:
+        """Run a program in the transaction that has begun."""
+        ...
+
+    def commit(self) -> None:
+        """End the transaction so that it is stored."""
+
+    def rollback(self) -> None:
+        """End the transaction, if there is one, without a trace."""
+
+    def read(self, program: Program[T]) -> T:
+        """Run a program that changes nothing on one state of the database; it takes the lock if it needs it."""
+        ...
+
+    def write(self, program: Program[T]) -> T:
+        """Run a program in a transaction of its own."""
+        ...
+
+    def close(self) -> None:
+        """Let connections go that were opened here."""
+
+    def forked(self) -> None:
+        """Start over in a forked child, which must not touch its parent's connections."""
+
+
+class Job:
+    """A commit that waits for a thread to store it together with others."""
+
+    __slots__ = ("commit", "done", "error")
+
+    def __init__(self, commit: Commit) -> None:
+        self.commit = commit
+        self.done = False
+        self.error: BaseException | None = None
+
+
+D = TypeVar("D", bound=Database)
+
+
+class SqlSaver(BaseCheckpointSaver, Generic[D]):
+    """A saver that runs the programs of `twinstep.checkpoint.sql` on a database."""
+
+    def __init__(self, db: D, program: SqlProgram, *, serde: Serializer | None = None) -> None:
+        super().__init__(serde=serde)
+        self._db = db
+        self._program = program
+        self._jobs: deque[Job] = deque()
+
+    def setup(self) -> None:
+        """Open the database and make its tables; every other call does so when it is needed.
+
+        Raises:
+            CheckpointStorageError: it cannot be opened, or a newer version of the library made the tables.
+            CheckpointCorruptError: it is no database.
+        """
+        with self._db.lock:
+            self._db.open()
+
+    async def asetup(self) -> None:
+        """Do what `setup` does without blocking the event loop."""
+        await self._away(self.setup)
+
+    # ------------------------------------------------------------------ reading
+
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:
+        """Read the head of a namespace, or one of its checkpoints."""
+        return self._db.read(self._program.load(thread_id, ns, checkpoint_id))
+
+    def checkpoints(
+        self, thread_id: str, ns: str, *, before: str | None = None, limit: int | None = None
+    ) -> Sequence[CheckpointRow]:
+        """Return rows of a namespace, newest first, whose id is smaller than `before`."""
+        return self._db.read(self._program.checkpoints(thread_id, ns, before, limit))
+
+    def threads(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """Return every thread id with its namespaces."""
+        return self._db.read(self._program.threads())
+
+    # ------------------------------------------------------------------ commits
+
+    def commit(self, commit: Commit) -> None:
+        """Store one transaction, together with those that other threads want stored at this moment."""
+        job = Job(commit)
+        self._jobs.append(job)
+        try:
+            self._finish(job)
+        except BaseException:
+            self._withdraw(job)
+            raise
+        if job.error is not None:
+            raise job.error
+
+    async def acommit(self, commit: Commit) -> None:
+        """Do what `commit` does without blocking the event loop."""
+        job = Job(commit)
+        self._jobs.append(job)
+        try:
+            await self._afinish(job)
+        except BaseException:  # cancelled, for example: what nobody has begun to store is not stored later
+            self._withdraw(job)
+            raise
+        if job.error is not None:
+            raise job.error
+
+    def _finish(self, job: Job) -> None:
+        """Wait until a job is done, by another thread or here."""
+        with self._db.lock:
+            if not job.done:
+                self._lead()
+
+    async def _afinish(self, job: Job) -> None:
+        """Wait until a job is done, without blocking the event loop."""
+        await self._away(self._finish, job)
+
+    def _withdraw(self, job: Job) -> None:
+        with suppress(ValueError):
+            self._jobs.remove(job)
+
+    def _lead(self, wait: bool = True) -> None:
+        """Store all jobs that wait, in one transaction; the caller holds the lock."""
+        self._db.begin(wait)
+        jobs: list[Job] = []
+        while self._jobs:
+            jobs.append(self._jobs.popleft())
+        jobs.sort(key=_thread_of)  # so that two processes never wait for each other's threads
+        try:
+            self._store(jobs)
+        except OutcomeUnknownError as error:
+            for job in jobs:
+                job.error = job.error or error
+        except Exception:  # one of them cannot be stored, or nothing can: the others must not suffer for it
+            for job in jobs:
+                job.error = self._stored_alone(job)
+        except BaseException as error:
+            for job in jobs:
+                job.error = CheckpointStorageError(f"The thread that stored commits was stopped by {error!r}.")
+            raise
+        finally:
+            for job in jobs:
+                job.done = True
+
+    def _store(self, jobs: Sequence[Job]) -> None:
+        """Run jobs in the transaction that has begun, and end it."""
+        db = self._db
+        try:
+            for job in jobs:
+                try:
+                    db.run(self._program.commit(job.commit))
+                except CheckpointStorageError:  # the database failed
+                    raise
+                except TwinstepError as error:  # refused before it changed anything
+                    job.error = error
+            db.commit()
+        except BaseException:
+            db.rollback()
+            raise
+        for job in jobs:
+            self._stored(job)
+
+    def _stored(self, job: Job) -> None:
+        """Take note of a job that was stored, or refused."""
+
+    def _stored_alone(self, job: Job) -> Exception | None:
+        """Store a job in its own transaction, and return what is wrong with it."""
+        try:
+            self._db.write(self._program.commit(job.commit))
+        except Exception as error:
+            return error
+        return None
+
+    # ------------------------------------------------------------------ housekeeping
+
+    def edit(self, thread_id: str, epoch: int, edits: Sequence[Edit]) -> None:
+        """Rewrite namespaces of a thread in one transaction, on behalf of no run."""
+        with self._db.lock:
+            self._db.write(self._program.edit(thread_id, epoch, edits))
+
+    def delete(self, thread_id: str) -> None:
+        """Remove a thread with all its namespaces, checkpoints and records."""
+        with self._db.lock:
+            self._db.write(self._program.delete(thread_id))
+
+    def close(self) -> None:
+        """Close the connections that were opened here; the saver cannot be used afterwards."""
+        self._db.close()
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._jobs.clear()
+        self._db.forked()
+
+    def __enter__(self) -> Self:
+        self.setup()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await self.asetup()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._away(self.close)
+
+
+def _thread_of(job: Job) -> str:
+    return job.commit.thread_id
