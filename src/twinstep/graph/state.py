@@ -18,6 +18,7 @@ from twinstep.pregel.action import Action
 from twinstep.pregel.compiled import ThreadOptions
 from twinstep.pregel.executors import Where, placed
 from twinstep.serde import register_schema_types
+from twinstep.stream.transformers import check_transformers
 from twinstep.types import (
     All,
     CachePolicy,
@@ -366,6 +367,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         interrupt_after: All | Sequence[str] | None = None,
         debug: bool = False,
         name: str | None = None,
+        transformers: Sequence[Any] | None = None,
         **threads: Unpack[ThreadOptions],
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and make it runnable.
@@ -377,6 +379,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             interrupt_before, interrupt_after: stop before or after these nodes (`"*"`: every node).
             debug: print updates and values of every run.
             name: name of the graph.
+            transformers: make further projections of its run streams; see `stream_events`.
             threads: how runs meet what is stored: `on_mismatch`, `on_conflict`, `conflict_timeout`, `version`,
                 `renamed`, `migrations`; see `ThreadOptions`.
 
@@ -399,6 +402,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         )
         graph.builder = self
         graph.print_mode = ("updates", "values") if debug else ()
+        graph.transformers = check_transformers(transformers)
         self.compiled = True
         return graph
 

@@ -59,6 +59,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         stream_mode: what `stream` shows when it is not told.
         print_mode: modes whose chunks every run prints.
         step_timeout: seconds that one superstep may take.
+        transformers: what makes further projections of run streams; see `stream_events`.
         retry_policy, cache_policy: those of nodes that were given none.
     """
 
@@ -95,6 +96,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         self.conflict_timeout = conflict_timeout
         self.stream_mode: StreamMode = "updates"
         self.step_timeout: float | None = None
+        self.transformers: Sequence[Any] = ()
         self.retry_policy: tuple[RetryPolicy, ...] = ()
         self.cache_policy: CachePolicy | None = None
         self.print_mode: tuple[StreamMode, ...] = ()

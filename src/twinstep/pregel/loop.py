@@ -73,7 +73,7 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
             tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
             outcome = yield from _until_stopped(run, resumed=opened is Opened.RESUMED)
         outcome.value = run.spec.output(run.view)
-        tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done")
+        tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done", output=outcome.value)
         return outcome
     except BaseException:
         if guard is not None:
@@ -315,8 +315,8 @@ def tell_superstep_end(run: Run) -> None:
         emit(SuperstepFinished(run.ns_path, run.step))
 
 
-def tell_end(run: Run, status: Any, error: BaseException | None = None) -> None:
+def tell_end(run: Run, status: Any, error: BaseException | None = None, output: Any = None) -> None:
     """Tell that the run has ended."""
     emit = run.emitter(RunFinished)
     if emit is not None:
-        emit(RunFinished(run.ns_path, run.step, status, error))
+        emit(RunFinished(run.ns_path, run.step, status, error, output))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Generator, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Literal, Unpack, cast, overload
 
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
-from twinstep.errors import GraphInterrupt, InvalidConfigError
+from twinstep.errors import InvalidConfigError
 from twinstep.pregel import drive_sync
 from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
-from twinstep.pregel.describe import Described
+from twinstep.pregel.chunks import Chunks, astream_chunks, bubble, stream_chunks
 from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, RunOptions, open_call
 from twinstep.pregel.run import Run
+from twinstep.pregel.run_streams import RunStreams
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
@@ -41,7 +41,7 @@ DEBUG: tuple[StreamMode, ...] = ("updates", "values")
 """What `debug=True` prints."""
 
 
-class Pregel(Described[StateT, ContextT, InputT, OutputT]):
+class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
     """A compiled graph or entrypoint.
 
     One object may run many times at once, from threads and event loops alike; all that belongs to one run is kept
@@ -183,7 +183,8 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
             context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
         if stream_mode != "values":
-            return list(self._stream(input, config, options, stream_mode, False, version))
+            listener = self._listener(stream_mode, False, options, version)
+            return list(stream_chunks(self, input, config, options, listener))
         check_version(version)
         run, checkpoint_id = open_call(self, config, options)
         with same_slot(run.parent):
@@ -242,7 +243,8 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
             context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
         if stream_mode != "values":
-            chunks = self._astream(input, config, options, stream_mode, False, version)
+            listener = self._listener(stream_mode, False, options, version)
+            chunks = astream_chunks(self, input, config, options, listener)
             return [chunk async for chunk in chunks]
         check_version(version)
         run, checkpoint_id = open_call(self, config, options)
@@ -291,7 +293,8 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
         )
         if debug:
             options.print_mode = DEBUG
-        return self._stream(input, config, options, stream_mode or self.stream_mode, subgraphs, version)
+        listener = self._listener(stream_mode or self.stream_mode, subgraphs, options, version)
+        return stream_chunks(self, input, config, options, listener)
 
     def astream(
         self,
@@ -317,52 +320,8 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
         )
         if debug:
             options.print_mode = DEBUG
-        return self._astream(input, config, options, stream_mode or self.stream_mode, subgraphs, version)
-
-    def _stream(
-        self,
-        input: Any,
-        config: RunnableConfig | None,
-        options: Options,
-        modes: Modes,
-        subgraphs: bool,
-        version: Version,
-    ) -> Generator[Any]:
-        listener = self._listener(modes, subgraphs, options, version)
-
-        def chunks() -> Generator[Any]:
-            run, checkpoint_id = open_call(self, config, options, (listener,))
-            with same_slot(run.parent):
-                outcome = yield from drive_sync.drive(execute(run, input, checkpoint_id), listener)
-            self._bubble(run, outcome)
-
-        return chunks()
-
-    def _astream(
-        self,
-        input: Any,
-        config: RunnableConfig | None,
-        options: Options,
-        modes: Modes,
-        subgraphs: bool,
-        version: Version,
-    ) -> Chunks:
-        listener = self._listener(modes, subgraphs, options, version)
-
-        async def chunks() -> AsyncGenerator[Any]:
-            from twinstep.pregel import drive_async
-
-            run, checkpoint_id = open_call(self, config, options, (listener,))
-            outcome: list[Outcome] = []
-            drive_async.enter(run)
-            runs.append(run)
-            async with aclosing(drive_async.drive(execute(run, input, checkpoint_id), outcome, listener)) as driver:
-                async for chunk in driver:
-                    yield chunk
-            self._bubble(run, outcome[0])
-
-        runs: list[Run] = []
-        return Chunks(chunks(), runs)
+        listener = self._listener(stream_mode or self.stream_mode, subgraphs, options, version)
+        return astream_chunks(self, input, config, options, listener)
 
     def _listener(self, modes: Modes, subgraphs: bool, options: Options, version: Version) -> Listener:
         check_version(version)
@@ -371,14 +330,9 @@ class Pregel(Described[StateT, ContextT, InputT, OutputT]):
             listener.live = True  # the tasks of an entrypoint are its steps
         return listener
 
-    def _bubble(self, run: Run, outcome: Outcome) -> None:
-        """Hand the questions of a nested run to the task it is nested in."""
-        if run.parent is not None and (outcome.interrupts or outcome.breakpoint):
-            raise GraphInterrupt(outcome.interrupts)
-
     def _result(self, run: Run, outcome: Outcome, version: Version) -> Any:
         """Return what `invoke` returns."""
-        self._bubble(run, outcome)
+        bubble(run, outcome)
         value = outcome.value
         if run.show is not run.spec.stream:
             value = run.show(run.view)
@@ -442,28 +396,6 @@ def _several(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _each(config: Any, n: int) -> Sequence[RunnableConfig | None]:
     return list(config) if isinstance(config, list | tuple) else [config] * n
-
-
-class Chunks(AsyncIterator[Any]):
-    """The chunks of an asynchronous stream.
-
-    A stream that is dropped in the middle of a loop gives its thread back at once; Python closes the rest of it later.
-    """
-
-    def __init__(self, chunks: AsyncGenerator[Any], runs: list[Run]) -> None:
-        self._chunks, self._runs = chunks, runs
-
-    async def __anext__(self) -> Any:
-        return await anext(self._chunks)
-
-    async def aclose(self) -> None:
-        """Stop the run after its current superstep."""
-        await self._chunks.aclose()
-
-    def __del__(self) -> None:
-        for run in self._runs:
-            if run.saver is not None and run.parent is None:
-                run.saver.leave(run.place.thread_id, run.token)
 
 
 def check_version(version: Any) -> None:

@@ -129,6 +129,7 @@ class RunFinished(BaseEvent):
 
     status: Literal["done", "interrupted", "failed", "drained"]
     error: BaseException | None = None
+    output: Any = None
 
 
 Event = (
