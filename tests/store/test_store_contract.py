@@ -2,18 +2,20 @@
 
 import asyncio
 import threading
+from array import array
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+import numpy
 import pytest
 
 from twinstep.errors import EncodingError, InvalidConfigError, InvalidNamespaceError
 from twinstep.serde import register_type
 from twinstep.store.base import BaseStore, GetOp, ListNamespacesOp, MatchCondition, Op, PutOp, SearchItem, SearchOp
-from twinstep.store.filters import matches, order_kind
+from twinstep.store.filters import matcher, order_kind
 
 Call = Callable[..., Any]
 NS = ("users", "42")
@@ -357,6 +359,8 @@ ODD_VALUES: list[Any] = [
     datetime(2024, 5, 1, tzinfo=UTC),
     date(2024, 5, 1),
     Colour.RED,
+    array("i", [1, 2]),
+    numpy.array([1.5, 2]),
 ]
 """What users may keep in a field, and ask for."""
 
@@ -382,7 +386,7 @@ def test_values_come_back_exactly_and_every_backend_filters_them_alike(store: Ba
         assert repr(found.value) == repr({"v": value, "\"' .$": n})
     every = [*({"v": value} for value in ODD_VALUES), {}]
     for condition in [each for value in ODD_VALUES for each in _conditions_of(value)] + [{"\"' .$": 3}, {"V": None}]:
-        expected = [n for n, value in enumerate([*every[:-1], {}]) if matches(condition, {**value, "\"' .$": n})]
+        expected = [n for n, value in enumerate([*every[:-1], {}]) if matcher(condition)({**value, "\"' .$": n})]
         keys = [item.key for item in store.search(NS, filter=condition, limit=100)]
         assert keys == [f"{n:02}" if n < len(ODD_VALUES) else "missing" for n in expected], condition
 

@@ -197,12 +197,13 @@ def moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def decoded(namespace: Namespace, key: str, data: bytes) -> dict[str, Any]:
-    """Return a stored value; an error says whose it is."""
+def decoded(namespace: Namespace | str, key: str, data: bytes) -> dict[str, Any]:
+    """Return a stored value; an error says whose it is, given its namespace or the text that stands for it."""
     try:
         value: dict[str, Any] = _serializer.loads(data)
     except Exception as error:
-        error.add_note(f"This is the value of {key!r} in {namespace!r}.")
+        place = tuple(namespace[:-1].split(".")) if isinstance(namespace, str) else namespace
+        error.add_note(f"This is the value of {key!r} in {place!r}.")
         raise
     return value
 

@@ -16,11 +16,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeAlias, TypeGuard
+
+from twinstep.serde import Serializer
+
+Test: TypeAlias = Callable[[Any], bool]
+"""Tells whether a value is what is wanted."""
 
 MISSING: Final = object()
 """Stands for the value of a field that an item does not have."""
 COMBINERS: Final = ("$and", "$or", "$not")
+_serializer: Final = Serializer()
 
 
 def same(left: Any, right: Any) -> bool:
@@ -31,7 +37,13 @@ def same(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    try:
+        equal = left == right
+    except Exception:  # arrays of different shapes, for example
+        return False
+    if isinstance(equal, bool):
+        return equal
+    return type(left) is type(right) and _serializer.digest(left) == _serializer.digest(right)  # arrays
 
 
 def order_kind(value: Any) -> type | None:
@@ -41,30 +53,45 @@ def order_kind(value: Any) -> type | None:
     return float if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def test(found: Any, operand: Any) -> bool:
-        kind = order_kind(found)
-        return kind is not None and kind is order_kind(operand) and compare(found, operand)
-
-    return test
+def _equals(wanted: Any) -> Test:
+    if type(wanted) is str:
+        return lambda found: isinstance(found, str) and found == wanted
+    return lambda found: same(found, wanted)
 
 
-ORDERINGS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+def _among(wanted: Any) -> Test:
+    tests = [_equals(one) for one in wanted]
+    return lambda found: any(test(found) for test in tests)
+
+
+def _opposite(test: Test) -> Test:
+    return lambda found: not test(found)
+
+
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Test]:
+    def test_of(operand: Any) -> Test:
+        kind = order_kind(operand)
+        return lambda found: order_kind(found) is kind and compare(found, operand)
+
+    return test_of
+
+
+ORDERINGS: Final[dict[str, Callable[[Any], Test]]] = {
     "$gt": _ordered(operator.gt),
     "$gte": _ordered(operator.ge),
     "$lt": _ordered(operator.lt),
     "$lte": _ordered(operator.le),
 }
-OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "$eq": same,
-    "$ne": lambda found, operand: not same(found, operand),
-    "$in": lambda found, operand: any(same(found, one) for one in operand),
-    "$nin": lambda found, operand: not any(same(found, one) for one in operand),
-    "$not": lambda found, operand: not fulfils(found, operand),
-    "$exists": lambda found, operand: (found is not MISSING) is operand,
+OPERATORS: Final[dict[str, Callable[[Any], Test]]] = {
+    "$eq": _equals,
+    "$ne": lambda operand: _opposite(_equals(operand)),
+    "$in": _among,
+    "$nin": lambda operand: _opposite(_among(operand)),
+    "$not": lambda operand: _opposite(_field_matcher(operand)),
+    "$exists": lambda operand: lambda found: (found is not MISSING) is operand,
     **ORDERINGS,
 }
-"""Each operator as a test of (the field's value or MISSING, the operand)."""
+"""Each operator: it makes of its operand a test of a field's value, or of MISSING."""
 
 
 def has_operators(wanted: Any) -> TypeGuard[Mapping[Any, Any]]:
@@ -72,25 +99,34 @@ def has_operators(wanted: Any) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(wanted, Mapping) and any(isinstance(key, str) and key.startswith("$") for key in wanted)
 
 
-def matches(condition: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    """Tell whether a stored value fulfils a filter that `validate.check_filter` has accepted."""
-    return all(_holds(name, wanted, value) for name, wanted in condition.items())
+def matcher(condition: Mapping[str, Any]) -> Test:
+    """Return the test of a stored value for a filter that `validate.check_filter` has accepted."""
+    return _all([_part(name, wanted) for name, wanted in condition.items()])
 
 
-def _holds(name: str, wanted: Any, value: Mapping[str, Any]) -> bool:
+def _all(tests: list[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+    return lambda value: all(test(value) for test in tests)
+
+
+def _part(name: str, wanted: Any) -> Test:
     if name == "$and":
-        return all(matches(part, value) for part in wanted)
+        return _all([matcher(part) for part in wanted])
     if name == "$or":
-        return any(matches(part, value) for part in wanted)
+        tests = [matcher(part) for part in wanted]
+        return lambda value: any(test(value) for test in tests)
     if name == "$not":
-        return not matches(wanted, value)
-    return fulfils(value.get(name, MISSING), wanted)
+        return _opposite(matcher(wanted))
+    of_field = _field_matcher(wanted)
+    return lambda value: of_field(value.get(name, MISSING))
 
 
-def fulfils(found: Any, wanted: Any) -> bool:
-    """Tell whether a field's value, or MISSING, is what a filter wants of it."""
+def _field_matcher(wanted: Any) -> Test:
+    """Return the test of a field's value, or MISSING, for what a filter wants of it."""
     if has_operators(wanted):
-        return all(OPERATORS[symbol](found, operand) for symbol, operand in wanted.items())
+        return _all([OPERATORS[symbol](operand) for symbol, operand in wanted.items()])
     if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and matches(wanted, found)
-    return same(found, wanted)
+        inner = matcher(wanted)
+        return lambda found: isinstance(found, Mapping) and inner(found)
+    return _equals(wanted)

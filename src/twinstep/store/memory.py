@@ -11,7 +11,7 @@ from typing import NamedTuple
 from twinstep.store.backend import BackendStore, Batch, Write, decoded, item, now, search_item
 from twinstep.store.base import BaseStore, GetOp, Item, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
 from twinstep.store.expiry import TTLConfig
-from twinstep.store.filters import matches
+from twinstep.store.filters import matcher
 from twinstep.store.ranking import ranked
 from twinstep.store.vectors import IndexConfig, Vector
 
@@ -151,9 +151,10 @@ def _item(record: _Record) -> Item:
 
 
 def _matching(op: SearchOp, ranked: Iterable[tuple[_Record, float | None]]) -> Iterator[tuple[_Record, SearchItem]]:
+    test = None if op.filter is None else matcher(op.filter)
     for record, score in ranked:
         found = _item(record)
-        if op.filter is None or matches(op.filter, found.value):
+        if test is None or test(found.value):
             yield record, search_item(found, score)
 
 

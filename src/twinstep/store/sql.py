@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 from twinstep.errors import CheckpointCorruptError, InvalidConfigError, StorageError
 from twinstep.sql.schema import Program, Schema
 from twinstep.store.backend import Batch, Write, decoded, item, search_item
-from twinstep.store.base import Filter, GetOp, Item, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
+from twinstep.store.base import GetOp, Item, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
 from twinstep.store.expiry import Expiry
-from twinstep.store.filters import matches
+from twinstep.store.filters import matcher
 from twinstep.store.ranking import ExactOrder
 from twinstep.store.vectors import Vector, similarities, to_blob
 
@@ -29,7 +29,7 @@ SCHEMA: Final = Schema(
             """CREATE TABLE twinstep_store_items (
                 n {serial}, prefix {text} NOT NULL, key {text} NOT NULL, value {blob} NOT NULL,
                 created BIGINT NOT NULL, updated BIGINT NOT NULL, life BIGINT, expires BIGINT, UNIQUE (prefix, key))""",
-            "CREATE INDEX twinstep_store_items_order ON twinstep_store_items (prefix, n)",
+            "CREATE INDEX twinstep_store_items_order ON twinstep_store_items (prefix, n, expires)",
             """CREATE INDEX twinstep_store_items_expires ON twinstep_store_items (expires)
                 WHERE expires IS NOT NULL""",
             """CREATE TABLE twinstep_store_vectors (
@@ -111,13 +111,13 @@ class Row(NamedTuple):
     updated: int
     life: int | None
 
-    def item(self, condition: Filter | None = None) -> Item | None:
-        """Return it as users see it, or None if it does not fulfil a condition."""
-        namespace = _namespace(self.prefix)
-        value = decoded(namespace, self.key, self.value)
-        if condition is not None and not matches(condition, value):
-            return None
-        return item(namespace, self.key, value, self.created, self.updated)
+    def item(self) -> Item:
+        """Return it as users see it."""
+        return self.item_of(decoded(self.prefix, self.key, self.value))
+
+    def item_of(self, value: dict[str, Any]) -> Item:
+        """Return it as users see it, given its value."""
+        return item(_namespace(self.prefix), self.key, value, self.created, self.updated)
 
 
 class Applied(NamedTuple):
@@ -237,6 +237,7 @@ class _Search:
     def __init__(self, spelling: Spelling, op: SearchOp, hidden: int) -> None:
         self._spelling, self._op, self._hidden = spelling, op, hidden
         self._wanted = op.offset + op.limit
+        self._test = None if op.filter is None else matcher(op.filter)
         self._all_hits: list[tuple[int, float]] | None = None
         """Where the database cannot compute distances."""
 
@@ -247,10 +248,8 @@ class _Search:
             return []
         if self._op.filter is not None:
             return (yield from self._scan(place, self._wanted))[self._op.offset :]
-        sql = f"""SELECT {_ITEM} FROM twinstep_store_items WHERE {place.condition}{_ALIVE}
-            ORDER BY {place.order} LIMIT ? OFFSET ?"""
-        rows = yield sql, (*place.parameters, self._hidden, self._op.limit, self._op.offset)
-        return [found for row in rows if (found := self._match(Row(*row)))]
+        rows = yield _page(place), (*place.parameters, self._hidden, -1, self._op.limit, self._op.offset)
+        return [found for row in rows if (found := self._match(row))]
 
     def near(self, query: Vector) -> Program[list[tuple[Row, SearchItem]]]:
         """Find items by their nearness to a query, those without vectors last."""
@@ -278,7 +277,7 @@ class _Search:
         spelling, numbers = self._spelling, self._spelling.numbers(list(rough))
         sql = f"SELECT {_ITEM} FROM twinstep_store_items WHERE n {spelling.among} AND {_ALIVE}"
         rows = yield sql, (numbers, self._hidden)
-        matching = {row[0]: match for row in rows if (match := self._match(Row(*row)))}
+        matching = {row[0]: match for row in rows if (match := self._match(row))}
         vectors = dict[int, list[bytes]]()
         for n, vector in (yield _VECTORS_OF + spelling.among, (spelling.numbers(list(matching)),)):
             vectors.setdefault(n, []).append(spelling.from_column(vector))
@@ -309,14 +308,13 @@ class _Search:
             if unindexed
             else ""
         )
-        sql = f"""SELECT {_ITEM} FROM twinstep_store_items WHERE {place.condition}{_ALIVE} {only} AND n > ?
-            ORDER BY {place.order} LIMIT ?"""
+        sql = _page(place, only)
         found: list[tuple[Row, SearchItem]] = []
         after, size = -1, _FIRST_PAGE
         while True:
-            rows = yield sql, (*place.parameters, self._hidden, after, size)
+            rows = yield sql, (*place.parameters, self._hidden, after, size, 0)
             for row in rows:
-                match = self._match(Row(*row))
+                match = self._match(row)
                 if match:
                     found.append(match)
                     if len(found) == wanted:
@@ -325,9 +323,12 @@ class _Search:
                 return found
             after, size = rows[-1][0], min(size * 8, _LARGEST_PAGE)
 
-    def _match(self, row: Row) -> tuple[Row, SearchItem] | None:
-        found = row.item(self._op.filter)
-        return None if found is None else (row, search_item(found, None))
+    def _match(self, columns: Sequence[Any]) -> tuple[Row, SearchItem] | None:
+        value = decoded(columns[1], columns[2], columns[3])
+        if self._test is not None and not self._test(value):
+            return None
+        row = Row(*columns)
+        return row, search_item(row.item_of(value), None)
 
     def _place(self) -> Program[Place | None]:
         """Return where to look; one namespace, when there is just one below the prefix, is read along its index."""
@@ -358,6 +359,17 @@ def claim(dims: int | None) -> Program[bool]:
             "the vectors, or put the items into a new store."
         )
     return bool(rows) or dims is not None
+
+
+def _page(place: Place, only: str = "") -> str:
+    """Return the statement that reads a page of items in order of creation.
+
+    Which ones they are is found in the index alone, whatever the size of values.
+    """
+    return f"""
+        SELECT {_ITEM} FROM twinstep_store_items JOIN (
+            SELECT n AS m FROM twinstep_store_items WHERE {place.condition}{_ALIVE} {only} AND n > ?
+            ORDER BY {place.order} LIMIT ? OFFSET ?) AS page ON n = m ORDER BY n"""
 
 
 def _below(prefix: Namespace) -> Place:
