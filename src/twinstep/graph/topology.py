@@ -11,6 +11,7 @@ from twinstep.constants import END, PARENT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.meetings import disputed_keys
 from twinstep.graph.nodes import nearest, targets
+from twinstep.graph.transitions import transitions
 from twinstep.pregel.action import unwrap
 
 if TYPE_CHECKING:
@@ -52,18 +53,10 @@ def check(builder: Builder, interrupt: Sequence[str]) -> Iterator[str]:
 
 
 def shape(builder: Builder) -> nx.DiGraph[str]:
-    """Return the graph of all declared transitions; a path function that says nothing may lead anywhere."""
+    """Return the graph of all declared transitions."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from((START, *builder.nodes, END))
-    graph.add_edges_from(builder.edges)
-    for starts, end in builder.waiting_edges:
-        graph.add_edges_from((start, end) for start in starts)
-    for source, branches in builder.branches.items():
-        for branch in branches.values():
-            targets = branch.ends.values() if branch.ends is not None else (*builder.nodes, END)
-            graph.add_edges_from((source, target) for target in targets)
-    for name, node in builder.nodes.items():
-        graph.add_edges_from((name, target) for target in node.ends or () if target in graph)
+    graph.add_edges_from((edge.source, edge.target) for edge in transitions(builder))
     return graph
 
 

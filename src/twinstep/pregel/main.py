@@ -174,7 +174,8 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
             control: asks the run to stop.
             on_conflict: `"wait"` begins when the run that works on the thread has ended; `"error"` fails.
             print_mode: modes whose chunks are printed too.
-            version: `"v2"` returns a `GraphOutput`.
+            version: `"v2"` returns a `GraphOutput`, whose value is an instance of the output schema. `"v1"` returns a
+                mapping of state keys, for a model or dataclass too (type checkers know only the schema).
 
         Raises:
             Exception: what a node raised; with a checkpointer, `invoke(None, config)` continues from there.
