@@ -103,7 +103,7 @@ def test_batch_runs_each_input(lane: Lane) -> None:
     assert lane.call(entrypoint()(lambda x: x + 1), "batch", [1, 2, 3]) == [2, 3, 4]
 
 
-def test_a_program_has_the_name_and_the_docstring_of_its_function() -> None:
+def test_w22_a_program_has_the_name_and_the_docstring_of_its_function() -> None:
     @entrypoint()
     def program(x: int) -> int:
         """Do it."""
@@ -150,7 +150,7 @@ def test_what_is_no_checkpointer_is_refused() -> None:
         entrypoint(checkpointer="memory")(lambda x: x)  # type: ignore[arg-type]
 
 
-def test_a_thread_id_is_needed_with_a_checkpointer(lane: Lane) -> None:
+def test_w45_a_thread_id_is_needed_with_a_checkpointer(lane: Lane) -> None:
     with pytest.raises(InvalidConfigError, match="thread_id"):
         lane.invoke(entrypoint(checkpointer=InMemorySaver())(lambda x: x), 1)
 

@@ -87,7 +87,7 @@ def test_nothing_is_retried_without_a_policy(lane: Lane) -> None:
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "",
 )  # fmt: skip
-def test_by_default_only_what_may_be_temporary_is_retried(error: Exception, tries: int) -> None:
+def test_w49_by_default_only_what_may_be_temporary_is_retried(error: Exception, tries: int) -> None:
     work = Unsteady(*[error] * 5)
     with pytest.raises(type(error)):
         calling(task(retry_policy=policy(max_attempts=2))(work)).invoke(1)
@@ -129,7 +129,7 @@ def test_the_pauses_grow_up_to_a_limit(lane: Lane) -> None:
     assert sum(pauses) < 0.5  # 0.08 without the limit of 0.03, and what a busy machine adds
 
 
-def test_jitter_keeps_a_pause_between_half_and_all_of_it() -> None:
+def test_w49_jitter_keeps_a_pause_between_half_and_all_of_it() -> None:
     times: list[float] = []
 
     @task(retry_policy=RetryPolicy(initial_interval=0.04, max_attempts=2))
@@ -363,7 +363,7 @@ def test_without_a_cache_the_policy_changes_nothing(lane: Lane, colour: Colour) 
     assert counted.ran == [5, 5]
 
 
-def test_identical_calls_at_the_same_time_run_once(lane: Lane, paint: Paint, colour: Colour) -> None:
+def test_w59_identical_calls_at_the_same_time_run_once(lane: Lane, paint: Paint, colour: Colour) -> None:
     counted = Counted()
 
     def slow(x: int) -> Any:
@@ -398,7 +398,7 @@ def test_a_failed_call_is_not_cached_and_does_not_fail_those_that_wait_for_it(la
     assert lane.invoke(program, 1) == ["2", "2", "first"]
 
 
-def test_tasks_made_by_one_factory_do_not_share_results(lane: Lane) -> None:
+def test_w12_tasks_made_by_one_factory_do_not_share_results(lane: Lane) -> None:
     def make(word: str) -> Any:
         def say(x: int) -> str:
             return f"{word} {x}"

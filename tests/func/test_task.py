@@ -98,7 +98,7 @@ def test_a_task_defined_in_a_class_is_bound_to_its_instance(lane: Lane) -> None:
     assert lane.invoke(calls(Counter(10).later, 5), 0) == 15
 
 
-def test_a_name_leaves_the_function_as_it_is() -> None:
+def test_w48_a_name_leaves_the_function_as_it_is() -> None:
     def work(x: int) -> int:
         """Work."""
         return x
@@ -107,7 +107,7 @@ def test_a_name_leaves_the_function_as_it_is() -> None:
     assert (work.__name__, named.name, named.func, named.__doc__) == ("work", "other", work, "Work.")
 
 
-def test_generators_are_refused() -> None:
+def test_w57_generators_are_refused() -> None:
     def steps(x: int) -> Any:
         yield x
 

@@ -37,7 +37,7 @@ UNEVEN = [(START, "a"), ("a", "b"), ("b", "c")]
     ],
     ids=["single edges", "join", "deferred", "deferred join"],
 )
-def test_uneven_paths_into_one_node(defer: bool, edges: Any, log: str, lane: Lane) -> None:
+def test_w43_uneven_paths_into_one_node(defer: bool, edges: Any, log: str, lane: Lane) -> None:
     nodes = {**letters("abc"), "d": (says("d"), {"defer": defer})}
     assert "".join(lane.invoke(build(nodes, [*UNEVEN, *edges]).compile(), {})["log"]) == log
 

@@ -149,7 +149,7 @@ def test_a_node_is_named_after_its_action(action: Any, name: str) -> None:
         (lambda g: g.add_node("a", 5), "Expected a function.*got int"),
     ],
 )
-def test_nodes_that_cannot_be_added(add: Callable[[Any], Any], message: str) -> None:
+def test_w45_nodes_that_cannot_be_added(add: Callable[[Any], Any], message: str) -> None:
     with pytest.raises(GraphValidationError, match=message):
         add(StateGraph(S))
 
@@ -220,7 +220,7 @@ def config_as_dict(s: Any, config: dict, writer: Any, store: Any, runtime: Any, 
 
 
 @pytest.mark.parametrize("node", [untyped, optional, config_as_dict])
-def test_annotations_do_not_matter_for_what_is_filled_in(node: Any, lane: Lane) -> None:
+def test_w46_annotations_do_not_matter_for_what_is_filled_in(node: Any, lane: Lane) -> None:
     with warnings.catch_warnings(action="error"):
         graph = one(node)
         assert lane.invoke(graph, {})["log"] == ["dict", True, None, None, None]

@@ -134,3 +134,13 @@ def test_a_thread_id_may_be_a_uuid(saver: BaseCheckpointSaver, lane: Lane) -> No
     graph = row({"n": says("n")}).compile(saver)
     lane.invoke(graph, {"log": ["in"]}, {"configurable": {"thread_id": id}})
     assert lane.state(graph, {"configurable": {"thread_id": str(id)}}).values == {"log": ["in", "n"]}
+
+
+@pytest.mark.parametrize(("during", "stored"), [(True, 4), (False, 1)])
+def test_checkpoint_during_is_a_durability(
+    during: bool, stored: int, saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+) -> None:
+    graph = row({"n": says("n"), "m": says("m")}).compile(saver)
+    with pytest.warns(TwinstepDeprecationWarning, match="checkpoint_during= is an older spelling; use durability="):
+        lane.stream(graph, {}, thread, checkpoint_during=during)
+    assert len(lane.history(graph, thread)) == stored

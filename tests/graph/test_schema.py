@@ -269,7 +269,7 @@ def test_what_is_no_input_is_refused(given: Any, error: type[Exception], message
     [lambda s: {"lgo": 1}, lambda s: Command(update={"lgo": 1}), lambda s: [Command(), {"lgo": 1}]],
     ids=["dict", "Command", "list"],
 )
-def test_a_typo_in_a_returned_key_is_an_error_that_knows_better(node: Any, lane: Lane) -> None:
+def test_w16_a_typo_in_a_returned_key_is_an_error_that_knows_better(node: Any, lane: Lane) -> None:
     with pytest.raises(InvalidUpdateError, match=r"'n'.*'lgo'.*Did you mean 'log'") as caught:
         lane.invoke(one(node), {"x": 1})
     assert "During task with name 'n'" in caught.value.__notes__[0]

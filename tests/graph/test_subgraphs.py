@@ -1,5 +1,6 @@
 """Graphs inside graphs: as nodes and called by nodes, with every kind of checkpointer (behaviour 1.7)."""
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
@@ -400,6 +401,29 @@ def test_nested_graphs_are_found_as_nodes_and_in_the_code_of_nodes() -> None:
     assert [name for name, _ in outer.get_subgraphs()] == ["o"]
     assert [name for name, _ in outer.get_subgraphs(recurse=True)] == ["o", "o|a", "o|b", "o|c"]
     assert list(outer.get_subgraphs(namespace="o|b")) == [("o|b", inner_of_module)]
+    assert list(outer.get_subgraphs(namespace="o|b", recurse=True)) == [("o|b", inner_of_module)]
+    assert list(outer.get_subgraphs(namespace="o|z")) == []
+
+
+class Team:
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    def node(self, state: Any) -> dict[str, Any]:
+        return {"log": self.graph.invoke({})["log"]}
+
+    def __call__(self, state: Any) -> dict[str, Any]:
+        return self.node({"log": self.graph.name})
+
+
+def given(graph: Any, state: Any) -> dict[str, Any]:
+    return {"log": graph.invoke({})["log"]}
+
+
+def test_nested_graphs_are_found_in_objects_and_partials() -> None:
+    inner = child()
+    nodes = {"method": Team(inner).node, "object": Team(inner), "partial": functools.partial(given, inner), "len": len}
+    assert dict(row(nodes).compile().get_subgraphs()) == dict.fromkeys(["method", "object", "partial"], inner)
 
 
 # ---------------------------------------------------------------------- streams of nested graphs

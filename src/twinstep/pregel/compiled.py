@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
-from types import FunctionType
+from functools import partial
+from types import FunctionType, ModuleType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, is_typeddict
 
 from twinstep.adapter import adapter
@@ -294,20 +295,34 @@ def graphs_used_by(fn: Any) -> Iterator[Any]:
 
 
 def used_by(fn: Any) -> Iterator[Any]:
-    """Yield a callable and what it refers to by its closure or globals, also by way of functions and tasks."""
+    """Yield a callable and what it refers to, also by way of functions and tasks."""
     waiting, seen = [fn], {id(fn)}
     for used in waiting:
         yield used
-        action = getattr(used, "action", None)
-        code = unwrap(action.fn if isinstance(action, Action) else used)
-        if not isinstance(code, FunctionType) or code.__module__.startswith("twinstep."):
-            continue
-        cells = [cell.cell_contents for cell in code.__closure__ or () if _filled(cell)]
-        names = [code.__globals__[name] for name in code.__code__.co_names if name in code.__globals__]
-        for value in (*cells, *names):
+        for value in _referred_to(used):
             if id(value) not in seen:
                 seen.add(id(value))
                 waiting.append(value)
+
+
+def _referred_to(used: Any) -> Iterator[Any]:
+    """Yield what a callable's names stand for: in its closure and globals, and behind a dot, in its object and modules."""
+    action = getattr(used, "action", None)
+    fn = action.fn if isinstance(action, Action) else used
+    if isinstance(fn, partial):
+        yield from (fn.func, *fn.args, *fn.keywords.values())
+        return
+    code, owner = unwrap(fn), getattr(fn, "__self__", fn)
+    if not isinstance(code, FunctionType):
+        code = getattr(type(fn), "__call__", None)  # noqa: B004  # of an object
+    if not isinstance(code, FunctionType) or code.__module__.startswith("twinstep."):
+        return
+    named = [cell.cell_contents for cell in code.__closure__ or () if _filled(cell)]
+    named += [code.__globals__[name] for name in code.__code__.co_names if name in code.__globals__]
+    yield from named
+    for holder in (owner, *(value for value in named if isinstance(value, ModuleType))):
+        known = getattr(holder, "__dict__", {})
+        yield from (known[name] for name in code.__code__.co_names if name in known)
 
 
 def _filled(cell: Any) -> bool:

@@ -34,11 +34,14 @@ from twinstep.types import (
     retry_policies,
 )
 from twinstep.typing import ContextT, InputT, OutputT, StateT
+from twinstep.warnings import renamed
 
 Modes = StreamMode | Sequence[StreamMode]
 Version = Literal["v1", "v2"]
 DEBUG: tuple[StreamMode, ...] = ("updates", "values")
 """What `debug=True` prints."""
+DURING: dict[bool | None, Durability | None] = {None: None, True: "async", False: "exit"}
+"""What `checkpoint_during` says of the durability."""
 
 
 class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
@@ -274,6 +277,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         print_mode: Modes = (),
         debug: bool = False,
         version: Version = "v1",
+        checkpoint_during: bool | None = None,
     ) -> Generator[Any]:
         """Run and yield what happens, chunk by chunk, while it happens.
 
@@ -282,6 +286,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
                 give pairs `(mode, chunk)`.
             debug: print updates and values too.
             subgraphs: also show what happens in nested graphs and entrypoints, each chunk after its namespace.
+            checkpoint_during: an older spelling of `durability`: `async` or, when false, `exit`.
 
         The other arguments are those of `invoke`. Closing the iterator early stops the run after its current
         superstep; the thread can be continued with `None`.
@@ -289,8 +294,9 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: a mode does not exist.
         """
+        kept = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
         options = Options(
-            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+            context, output_keys, interrupt_before, interrupt_after, kept, control, print_mode, on_conflict
         )
         if debug:
             options.print_mode = DEBUG
@@ -314,10 +320,12 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         print_mode: Modes = (),
         debug: bool = False,
         version: Version = "v1",
+        checkpoint_during: bool | None = None,
     ) -> Chunks:
         """Do what `stream` does, on the running event loop."""
+        kept = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
         options = Options(
-            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+            context, output_keys, interrupt_before, interrupt_after, kept, control, print_mode, on_conflict
         )
         if debug:
             options.print_mode = DEBUG

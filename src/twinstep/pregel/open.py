@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -20,6 +19,7 @@ from twinstep.scope import SCOPE
 from twinstep.stream import SILENT, Observer, Printer, callback_listeners
 from twinstep.stream.log import EventLog
 from twinstep.types import DURABILITIES, NOTHING, ON_CONFLICT, Durability, OnConflict, RunnableConfig, StreamMode
+from twinstep.warnings import TwinstepWarning, warn
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def open_call(
     if options.durability is not None:
         known_option("durability", options.durability, DURABILITIES)
         if parent is None and graph.checkpointer is None:
-            warnings.warn(f"'durability' has no effect: '{graph.name}' has no checkpointer.", stacklevel=3)
+            warn(TwinstepWarning(f"'durability' has no effect: '{graph.name}' has no checkpointer."))
     before = _names(graph, options.interrupt_before, graph.spec.interrupt_before)
     after = _names(graph, options.interrupt_after, graph.spec.interrupt_after)
     make = _nested if parent is not None else _root
