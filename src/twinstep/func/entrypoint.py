@@ -14,6 +14,7 @@ from twinstep.drawing import Edge
 from twinstep.errors import GraphValidationError, InvalidUpdateError, did_you_mean
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import INJECTABLE, Action
+from twinstep.pregel.futures import is_handle
 from twinstep.pregel.spec import NodeSpec, ProgramSpec
 from twinstep.serde import register_schema_types
 from twinstep.stream.events import Write
@@ -226,6 +227,10 @@ def _output(view: Any) -> Any:
 
 
 def _writes(result: Any) -> list[Write]:
+    if is_handle(result):
+        raise InvalidUpdateError(
+            "An entrypoint returned the handle of a task and not its result: call .result() on it, or await it."
+        )
     if type(result) is entrypoint.final:
         return [(END, result.value), (PREVIOUS, result.save)]
     return [(END, result), (PREVIOUS, result)]

@@ -11,7 +11,7 @@ from twinstep.graph.nodes import nearest
 from twinstep.graph.schema import AnyChannel, writes_of
 from twinstep.graph.validation import Check
 from twinstep.stream.events import Write
-from twinstep.types import Command, Overwrite, Send
+from twinstep.types import NOTHING, Command, Overwrite, Send
 
 
 def trigger_of(node: str) -> str:
@@ -69,6 +69,10 @@ class Router:
 
     def _part(self, part: Any) -> list[Write]:
         if isinstance(part, Command):
+            if part.resume is not NOTHING:
+                raise InvalidUpdateError(
+                    "Command(resume=...) was returned by a node: answers are given to invoke or stream, by the caller."
+                )
             if part.graph == PARENT:
                 raise ParentCommand(part)
             if part.graph is not None:
@@ -94,9 +98,14 @@ class Router:
             if destination.node not in self.targets:
                 raise self._unknown(destination.node, "Send to")
             return [(TASKS, destination)]
+        if not isinstance(destination, str):
+            raise InvalidUpdateError(
+                f"goto {destination!r} in '{self.graph}': a destination is a node's name, END or a Send packet, and "
+                "several are a list of these."
+            )
         if destination == END:
             return []
-        write = self.targets.get(destination) if isinstance(destination, str) else None
+        write = self.targets.get(destination)
         if write is None:
             raise self._unknown(destination, "goto")
         return [write]

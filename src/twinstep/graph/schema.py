@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
@@ -14,6 +14,7 @@ from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.graph.validation import Check, checks_of
 from twinstep.managed import ManagedValue
 from twinstep.messages.conversation import Conversation, is_add_messages
+from twinstep.pregel.futures import is_handle
 from twinstep.pregel.spec import View
 from twinstep.stream.events import Write
 
@@ -162,6 +163,14 @@ def checked_reducer(reducer: Callable[..., Any], key: str) -> Callable[[Any, Any
     raise GraphValidationError(f"Invalid reducer signature for '{key}'. Expected (a, b) -> c. Got ({names}).")
 
 
+def field_names(instance: Any) -> Iterable[str]:
+    """Return the names of the fields of a dataclass or model instance; none for any other value."""
+    fields = getattr(type(instance), "model_fields", None)
+    if fields is None and dataclasses.is_dataclass(instance):
+        fields = [field.name for field in dataclasses.fields(instance)]
+    return fields or ()
+
+
 def writes_of(update: Any, keys: Mapping[str, AnyChannel], *, defaults: bool = False) -> list[Write]:
     """Return the writes that an update stands for.
 
@@ -181,15 +190,14 @@ def writes_of(update: Any, keys: Mapping[str, AnyChannel], *, defaults: bool = F
         return list(update.items())
     if isinstance(update, list | tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in update):
         return [(key, value) for key, value in update]
-    if is_structured(type(update)):
-        instance: Any = update
-        model = hasattr(instance, "model_fields_set")
-        names = list(type(instance).model_fields) if model else [f.name for f in dataclasses.fields(instance)]
-        chosen = instance.model_fields_set if model else ()
-        named = [(name, getattr(instance, name)) for name in names if name in keys]
-        if model and not defaults:
+    named = [(name, getattr(update, name)) for name in field_names(update) if name in keys]
+    if named:
+        chosen = getattr(update, "model_fields_set", None)
+        if chosen is not None and not defaults:
             return [(name, value) for name, value in named if name in chosen]
-        return [(name, value) for name, value in named if value is not None or name in chosen]
+        return [(name, value) for name, value in named if value is not None or name in (chosen or ())]
+    if is_handle(update):
+        raise InvalidUpdateError("Expected dict, got the handle of a task: call .result() on it, or await it.")
     raise InvalidUpdateError(
         f"Expected dict, got {update!r}. A node returns None, a mapping of state keys, an instance of the state class, "
         "a Command, or a list of these. (INVALID_GRAPH_NODE_RETURN_VALUE)"

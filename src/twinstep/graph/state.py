@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Any, Generic, Self, Unpack
 
 from twinstep.checkpoint.base import Journal
@@ -122,6 +123,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             GraphValidationError: a key exists with another reducer.
         """
+        if type is None or isinstance(type, str | Mapping | FunctionType):
+            raise GraphValidationError(f"A schema is a class such as a TypedDict, or a type such as int; got {type!r}.")
         if type in self.schemas:
             return self.schemas[type]
         schema = self.schemas[type] = Schema(type)

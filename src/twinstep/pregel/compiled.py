@@ -306,7 +306,7 @@ def used_by(fn: Any) -> Iterator[Any]:
 
 
 def _referred_to(used: Any) -> Iterator[Any]:
-    """Yield what a callable's names stand for: in its closure and globals, and behind a dot, in its object and modules."""
+    """Yield what a callable's names stand for: in closure and globals, and behind a dot, in its object and modules."""
     action = getattr(used, "action", None)
     fn = action.fn if isinstance(action, Action) else used
     if isinstance(fn, partial):

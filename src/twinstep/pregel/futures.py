@@ -118,6 +118,11 @@ _WAITING: dict[str, Callable[[], Any]] = {"_condition": Condition, "_waiters": l
 """What a future needs to be waited for."""
 
 
+def is_handle(value: Any) -> bool:
+    """Tell whether a value is the handle of a task (or any other future) and not its result."""
+    return hasattr(value, "add_done_callback")
+
+
 def call(
     action: Action,
     name: str,

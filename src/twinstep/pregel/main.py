@@ -294,7 +294,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: a mode does not exist.
         """
-        kept = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
+        kept: Durability | None = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
         options = Options(
             context, output_keys, interrupt_before, interrupt_after, kept, control, print_mode, on_conflict
         )
@@ -323,7 +323,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         checkpoint_during: bool | None = None,
     ) -> Chunks:
         """Do what `stream` does, on the running event loop."""
-        kept = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
+        kept: Durability | None = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
         options = Options(
             context, output_keys, interrupt_before, interrupt_after, kept, control, print_mode, on_conflict
         )

@@ -13,6 +13,7 @@ from twinstep.errors import (
     CheckpointNotFoundError,
     EmptyInputError,
     InvalidConfigError,
+    InvalidUpdateError,
     NoCheckpointerError,
     NonDeterminismError,
 )
@@ -119,6 +120,8 @@ def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened
 
 
 def _command_writes(run: Run, command: Command[Any]) -> list[Write]:
+    if command.graph is not None:
+        raise InvalidUpdateError(f"{command} was given as input: it is for this graph, so graph= has to be left out.")
     writes = run.spec.update(command.update) if command.update is not None else []
     return [*writes, *run.spec.goto(command.goto)]
 
