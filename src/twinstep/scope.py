@@ -35,6 +35,10 @@ class Scope(Protocol):
         """The place in the run, stable over resumes."""
         ...
 
+    def occurrence(self, key: Any) -> int:
+        """Return how often `key` was counted before, since the code began."""
+        ...
+
     def ask(self, value: Any, schema: Any, key: str | None, site: str) -> Any:
         """Return the answer to a question, or stop the run to wait for it."""
         ...

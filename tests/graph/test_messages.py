@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
 from tests.conftest import Lane
+from twinstep import Command, interrupt
 from twinstep.errors import InvalidUpdateError
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, MessagesState, StateGraph, add_messages
@@ -110,3 +111,46 @@ def test_tasks_of_an_entrypoint_push_messages_too(lane: Lane) -> None:
         return say(text).result()
 
     assert [m.content for m, _ in lane.stream(flow, "hi", stream_mode="messages")] == ["hi"]
+
+
+def test_messages_added_in_an_entrypoint_are_the_same_when_it_is_resumed(lane: Lane, saver: Any) -> None:
+    asked: list[list[Any]] = []
+
+    @task
+    def model(messages: list[Any]) -> AIMessage:
+        asked.append(messages)
+        return AIMessage(f"answer {len(messages)}")
+
+    @entrypoint(checkpointer=saver)
+    def chat(text: str) -> list[Any]:
+        messages = add_messages([], [("user", text), ("user", text)])
+        messages = add_messages(messages, model(messages).result())
+        reply: str = interrupt(messages[-1].text)
+        messages = add_messages(messages, reply)
+        return add_messages(messages, model(messages).result())
+
+    thread = {"configurable": {"thread_id": "1"}}
+    lane.invoke(chat, "hi", thread)
+    messages = lane.invoke(chat, Command(resume="and?"), thread)
+    assert [message.text for message in messages] == ["hi", "hi", "answer 2", "and?", "answer 4"]
+    assert [len(each) for each in asked] == [2, 4], "nothing was asked twice"
+    assert len({message.id for message in messages}) == 5
+
+
+def test_a_wrapped_reducer_in_a_nested_graph_that_is_resumed_loses_nothing(lane: Lane, saver: Any) -> None:
+    def adding(left: list[Any], right: Any) -> list[Any]:
+        return list(add_messages(left, right))
+
+    class State(TypedDict):
+        talk: Annotated[list[Any], adding]
+
+    def ask(state: State) -> dict[str, Any]:
+        return {"talk": ["ok"] if interrupt("go on?") else []}
+
+    inner = StateGraph(State).add_sequence([("first", lambda state: {"talk": ["ok"]}), ("ask", ask)])
+    graph = inner.add_edge(START, "first").compile()
+    outer = talk(lambda state: {"messages": graph.invoke({"talk": ["ok"]})["talk"]})
+    outer = outer.builder.compile(checkpointer=saver)
+    thread = {"configurable": {"thread_id": "1"}}
+    lane.invoke(outer, {"messages": []}, thread)
+    assert len(lane.invoke(outer, Command(resume=True), thread)["messages"]) == 3

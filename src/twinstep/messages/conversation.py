@@ -9,10 +9,11 @@ from typing import Any, Literal, Self, overload
 
 from twinstep.channels import MISSING, BinaryOperatorAggregate
 from twinstep.errors import InvalidMessageError, InvalidUpdateError, did_you_mean
-from twinstep.ids import new_id
+from twinstep.ids import new_id, path_id
 from twinstep.messages.base import BaseMessage
 from twinstep.messages.convert import MessageLike, as_messages
 from twinstep.messages.openai import openai_content
+from twinstep.scope import current_scope
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 """`RemoveMessage(id=REMOVE_ALL_MESSAGES)` drops everything before it."""
@@ -27,9 +28,9 @@ def add_messages(*, format: Format | None = None) -> Callable[[Messages, Message
 def add_messages(left: Any = None, right: Any = None, *, format: Any = None) -> Any:
     """Return a conversation with messages added: a message whose id is known replaces the old one in its place.
 
-    Messages without an id are given one. `RemoveMessage` takes a message out. Called without arguments, it returns the
-    reducer with the options bound. As the reducer of a state key, adding takes the same time however long the
-    conversation is.
+    Messages without an id are given one; in a run the same one when the code runs again. `RemoveMessage` takes
+    a message out. Called without arguments, it returns the reducer with the options bound. As the reducer of a state
+    key, adding takes the same time however long the conversation is.
 
     Args:
         left: the conversation so far: one message-like value or a list of them.
@@ -56,22 +57,42 @@ def add_messages(left: Any = None, right: Any = None, *, format: Any = None) -> 
     if left is None or right is None:
         given = "right" if left is None else "left"
         raise InvalidUpdateError(f"add_messages needs both 'left' and 'right'; only '{given}' was given.")
-    talk = Talk(identified(left))
-    talk.add(identified(right, format))
+    talk = Talk(identified(left, id_of=_stable([])))
+    talk.add(identified(right, format, _stable(talk.messages)))
     return talk.messages
 
 
-def identified(value: Messages, format: str | None = None) -> list[Any]:
+def _stable(before: Sequence[Any]) -> Callable[[Any], str]:
+    """Return what gives ids to messages that are added after others.
+
+    In a run the id comes from the place in the code, so that a resumed entrypoint calls its tasks with equal messages.
+    """
+    scope = current_scope()
+    if scope is None:
+        return lambda message: new_id()
+    place = ("message", len(before), before[-1].id if before else None)
+
+    def id_of(message: Any) -> str:
+        key = (*place, message.type, repr(message.content))
+        return path_id((*scope.path, *key, scope.occurrence(key)))
+
+    return id_of
+
+
+def identified(
+    value: Messages, format: str | None = None, id_of: Callable[[Any], str] = lambda message: new_id()
+) -> list[Any]:
     """Return one message-like value or several as messages that have ids; those without one are given one.
 
     Raises:
         InvalidMessageError: a value is no message.
     """
-    return [_finished(m, format) for item in (value if isinstance(value, list) else [value]) for m in as_messages(item)]
+    several = value if isinstance(value, list) else [value]
+    return [_finished(message, format, id_of) for item in several for message in as_messages(item)]
 
 
-def _finished(message: Any, format: str | None) -> Any:
-    changes: dict[str, Any] = {} if message.id is not None else {"id": new_id()}
+def _finished(message: Any, format: str | None, id_of: Callable[[Any], str]) -> Any:
+    changes: dict[str, Any] = {} if message.id is not None else {"id": id_of(message)}
     if format is not None and not isinstance(message.content, str):
         changes["content"] = openai_content(message.content)
     if not changes:

@@ -135,6 +135,7 @@ class RemoteScope:
 
     def __init__(self, known: dict[str, Any], tell: Tell) -> None:
         self._known, self._tell = known, tell
+        self._counted: dict[Any, int] = {}
 
     @property
     def name(self) -> str:
@@ -157,6 +158,11 @@ class RemoteScope:
             f"{what} cannot be reached from '{self.name}', which runs in another process (executor=): do that in the "
             "code that calls it, and pass the values."
         )
+
+    def occurrence(self, key: Any) -> int:
+        """Return how often `key` was counted before."""
+        self._counted[key] = self._counted.get(key, -1) + 1
+        return self._counted[key]
 
     def ask(self, value: Any, schema: Any, key: str | None, site: str) -> Any:
         """Refuse: a question stops code that runs beside the engine."""
