@@ -10,12 +10,14 @@ import pytest
 
 from tests.conftest import Lane
 from tests.runtime.programs import Boom, State, chain
+from twinstep.channels import LastValue
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_stream_writer
 from twinstep.errors import InvalidConfigError, TwinstepError
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, MessagesState, StateGraph
 from twinstep.messages import AIMessage, AIMessageChunk
+from twinstep.pregel import NodeBuilder, Pregel
 from twinstep.scope import require_scope
 from twinstep.stream import (
     AsyncGraphRunStream,
@@ -374,6 +376,19 @@ def test_a_transformer_makes_projections_hides_events_and_adds_some(read: Read, 
     if where == "compile":
         assert reader.all(reader.run.extensions["mine"]) == [["a"], "last"]
         assert reader.run.extensions["ends"] == ["finalize"]
+
+
+def test_a_program_made_by_hand_has_run_streams_too(read: Read):
+    node = NodeBuilder().subscribe_only("a").do(str.upper).write_to("b")
+    program: Any = Pregel(
+        nodes={"n": node},
+        channels={"a": LastValue(str), "b": LastValue(str)},
+        input_channels="a",
+        output_channels="b",
+        stream_transformers=[UpdatesTransformer],
+    )
+    reader = read(program, "x")
+    assert (reader.get("output"), reader.all(reader.run.extensions["updates"])) == ("X", [{"n": {"b": "X"}}])
 
 
 def test_a_transformer_hears_of_failures_and_of_each_nested_run_apart(read: Read):

@@ -19,6 +19,7 @@ from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.workers import same_slot
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
+from twinstep.stream.transformers import Factory, check_transformers
 from twinstep.types import (
     NOTHING,
     All,
@@ -67,6 +68,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         stream_mode: what `stream` shows when it is not told.
         step_timeout: seconds that one superstep may take.
         debug: print updates and values of every run.
+        stream_transformers: make further projections of its run streams; see `stream_events`.
         options: the other arguments of `Compiled`: checkpointer, store, cache, context_schema, config, on_mismatch ...
 
     Raises:
@@ -94,6 +96,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         stream_mode: StreamMode | None = None,
         step_timeout: float | None = None,
         debug: bool = False,
+        stream_transformers: Sequence[Factory] | None = None,
         **options: Any,
     ) -> None:
         retry = retry_policies(retry_policy)
@@ -115,6 +118,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         self.retry_policy, self.cache_policy, self.step_timeout = retry, cache_policy, step_timeout
         self.stream_mode: StreamMode = stream_mode or self.stream_mode
         self.print_mode: tuple[StreamMode, ...] = DEBUG if debug else ()
+        self.transformers = check_transformers(stream_transformers)
 
     @overload
     def invoke(
