@@ -1,6 +1,6 @@
 """What nodes and consumers do to the state in place stays with them (W44); what is stored is what was seen.
 
-Isolation is one level deep: a list or dict of the state is a copy for whoever gets it, what is in it is not.
+Here one level deep; tests/runtime/test_in_place.py goes further down.
 """
 
 from __future__ import annotations

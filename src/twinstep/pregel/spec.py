@@ -11,14 +11,13 @@ from twinstep.constants import START, TAG_HIDDEN, TASKS
 from twinstep.errors import ProgramChangedError, did_you_mean
 from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
+from twinstep.pregel.isolation import CONTAINERS, is_nested, own
 from twinstep.pregel.past import BRANCH, JOIN, NO_PAST, Past
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
 if TYPE_CHECKING:
     from twinstep.drawing import Edge
-
-CONTAINERS = frozenset((list, dict, set))
 
 
 class View(dict[str, Any]):
@@ -27,26 +26,32 @@ class View(dict[str, Any]):
     Attributes:
         containers: the keys whose values are lists, dicts or sets. Who reads gets copies of these as its own, so that
             what it does to them in place stays there.
+        nested: those whose values hold such values in turn, and are copied with them.
     """
 
     containers: frozenset[str] = frozenset()
+    nested: frozenset[str] = frozenset()
 
     def put(self, key: str, value: Any) -> None:
         """Show a value."""
         self[key] = value
-        if (type(value) in CONTAINERS) is not (key in self.containers):
+        kept = type(value) in CONTAINERS
+        if kept is not (key in self.containers):
             self.containers ^= {key}
+        if (kept and is_nested(value)) is not (key in self.nested):
+            self.nested ^= {key}
 
     def drop(self, key: str) -> None:
         """Show a value no longer."""
         self.pop(key, None)
         if key in self.containers:
             self.containers -= {key}
+            self.nested -= {key}
 
     def copy(self) -> View:
         """Return an independent view of the same values."""
         new = View(self)
-        new.containers = self.containers
+        new.containers, new.nested = self.containers, self.nested
         return new
 
     def whole(self) -> dict[str, Any]:
@@ -62,12 +67,14 @@ class View(dict[str, Any]):
     def value(self, key: str) -> Any:
         """Return the value of a key, or None."""
         value: Any = self.get(key)
+        if key in self.nested:
+            return own(value)
         return value.copy() if key in self.containers else value
 
     def _own(self, values: dict[str, Any]) -> dict[str, Any]:
         for key in self.containers:
             if key in values:
-                values[key] = values[key].copy()
+                values[key] = own(values[key]) if key in self.nested else values[key].copy()
         return values
 
 
