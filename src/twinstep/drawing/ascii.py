@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from unicodedata import combining, east_asian_width
 
-from twinstep.drawing.graph import Cluster, Edge, Graph, caption, clusters_of, is_terminal
-from twinstep.drawing.layout import Layout, Link, Route, Style, arrange
+from twinstep.drawing.graph import Cluster, Edge, Graph, caption, clusters_of
+from twinstep.drawing.layout import Layout, Route, Style, arrange_cluster
 
 LOOP = 3  # columns beside a box for an edge from a node to itself
 SOLID, DOTTED = "|-+", ":.."
@@ -27,32 +27,26 @@ def columns(text: str) -> int:
 def _cluster(cluster: Cluster) -> list[str]:
     """Return the lines of one graph, with the graphs nested in it as boxes."""
     blocks = {id: [node.name, *caption(node)] for id, node in cluster.nodes.items()}
-    frames = {id: _cluster(child) for id, child in cluster.children.items()}
-    ends = [(cluster.member(edge.source), cluster.member(edge.target)) for edge in cluster.edges]
-    beside = {a: LOOP + columns(e.data or "") + 1 for (a, b), e in zip(ends, cluster.edges, strict=True) if a == b}
-    sizes = {
-        id: (max(map(columns, lines), default=0) + 4 + 2 * beside.get(id, 0), len(lines) + 2)
-        for id, lines in (blocks | frames).items()
-    }
-    for id in frames:
-        width, height = sizes[id]
-        sizes[id] = (max(width, columns(cluster.children[id].name) + 6), height)
-    sizes = {id: (width | 1, height) for id, (width, height) in sizes.items()}  # odd, so that there is a middle
-    links = [
-        Link(a, b, columns(edge.data) | 1 if edge.data else 0, 1 if edge.data else 0)
-        for (a, b), edge in zip(ends, cluster.edges, strict=True)
-    ]
-    last = [id for id, node in cluster.nodes.items() if is_terminal(node)]
-    layout = arrange(sizes, links, last, Style(gap=3, lane=2, channel=_channel))
+    blocks |= {id: _cluster(child) for id, child in cluster.children.items()}
+    titles = {id: child.name for id, child in cluster.children.items()}
+    sizes = {}
+    for id, lines in blocks.items():
+        width = max(*map(columns, lines), columns(titles.get(id, "")) + 2 * (id in titles))
+        sizes[id] = (width + 4 | 1, len(lines) + 2)  # odd, so that there is a middle
+    layout = arrange_cluster(cluster, sizes, Style(gap=3, lane=2, channel=_channel, label=_label, loop=LOOP + 1))
     canvas = _Canvas()
     _draw_edges(canvas, layout, cluster.edges)
     for id, (x, y, width) in layout.places.items():
-        lines, title = (blocks[id], "") if id in blocks else (frames[id], cluster.children[id].name)
-        inner = width - 2 * beside.get(id, 0)
-        canvas.box(x - inner // 2, y - sizes[id][1] // 2, inner, lines, title)
-        for edge in (e for (a, b), e in zip(ends, cluster.edges, strict=True) if a == b == id):
-            canvas.loop(x + (inner + 1) // 2, y - sizes[id][1] // 2, sizes[id][1], edge)
+        canvas.box(x - width // 2, y - sizes[id][1] // 2, width, blocks[id], titles.get(id, ""))
+    for source, target, edge in cluster.links():
+        if source == target:
+            x, y, width = layout.places[source]
+            canvas.loop(x + (width + 1) // 2, y - sizes[source][1] // 2, sizes[source][1], edge)
     return canvas.lines()
+
+
+def _label(text: str) -> tuple[int, int]:
+    return columns(text) | 1, 1
 
 
 def _channel(jumps: Sequence[Jump], arrives: bool) -> int:

@@ -207,6 +207,10 @@ class Cluster:
         depth = len(self.id.split(":")) if self.id else 0
         return ":".join(id.split(":")[: depth + 1])
 
+    def links(self) -> list[tuple[str, str, Edge]]:
+        """Return its edges, each after the two of its nodes or children that it joins."""
+        return [(self.member(edge.source), self.member(edge.target), edge) for edge in self.edges]
+
 
 def clusters_of(graph: Graph) -> Cluster:
     """Sort nodes by the graph they belong to, and edges by the innermost one that holds both ends."""

@@ -7,7 +7,7 @@ cut into pieces of one layer each, and the layers ordered by barycentres so that
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -149,9 +149,3 @@ def _crossings(layer: Sequence[Cell]) -> int:
         for below in cell.downs:
             insort(seen, below.index)
     return total
-
-
-def walk(layers: Iterable[Iterable[Cell]]) -> Iterator[Cell]:
-    """Yield all cells."""
-    for layer in layers:
-        yield from layer

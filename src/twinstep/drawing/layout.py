@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from twinstep.drawing.graph import Cluster, is_terminal
 from twinstep.drawing.layers import Cell, Chain, connect, open_cycles, order, rank
 
 ROUNDS = 10
@@ -30,11 +31,15 @@ class Style:
         lane: between two edges that run side by side; an even number.
         channel: height between two layers, from the jumps (from x, to x) of the edges that cross it, and whether one of
             them ends at a node below.
+        label: width and height of the label of an edge.
+        loop: width of an edge from a node to itself.
     """
 
     gap: int
     lane: int
     channel: Callable[[Sequence[tuple[int, int]], bool], int]
+    label: Callable[[str], tuple[int, int]] = lambda text: (0, 0)
+    loop: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +89,19 @@ class _Plan:
     cells: dict[str, Cell]
     chains: list[Chain | None]
     ports: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+def arrange_cluster(cluster: Cluster, sizes: Mapping[str, tuple[int, int]], style: Style) -> Layout:
+    """Lay out the nodes of one graph, and the graphs nested in it as nodes; its end stands at the bottom."""
+    links = [Link(a, b, *(style.label(edge.data) if edge.data else (0, 0))) for a, b, edge in cluster.links()]
+    beside = dict.fromkeys(sizes, 0)
+    for link in links:
+        if link.source == link.target:  # room on both sides, so that the middle stays the middle
+            beside[link.source] = max(beside[link.source], style.loop + link.width)
+    wide = {id: (width + 2 * beside[id], height) for id, (width, height) in sizes.items()}
+    layout = arrange(wide, links, [id for id, node in cluster.nodes.items() if is_terminal(node)], style)
+    layout.places = {id: (x, y, width - 2 * beside[id]) for id, (x, y, width) in layout.places.items()}
+    return layout
 
 
 def arrange(sizes: dict[str, tuple[int, int]], links: Sequence[Link], last: Sequence[str], style: Style) -> Layout:

@@ -8,7 +8,7 @@ from typing import Literal
 from unicodedata import combining, east_asian_width
 
 from twinstep.drawing.graph import Cluster, Edge, Graph, Node, caption, clusters_of, is_start, is_terminal
-from twinstep.drawing.layout import Link, Route, Style, arrange
+from twinstep.drawing.layout import Route, Style, arrange_cluster
 
 FONT, SMALL = 15, 12
 LINE, SMALL_LINE = 20, 16
@@ -103,30 +103,21 @@ def _advance(c: str) -> float:
 def _cluster(cluster: Cluster) -> Picture:
     """Lay one graph out, with the graphs nested in it as boxes."""
     nested = {id: _cluster(child) for id, child in cluster.children.items()}
-    ends = [(cluster.member(edge.source), cluster.member(edge.target)) for edge in cluster.edges]
-    beside = {
-        a: LOOP + round(text_width(e.data or "", SMALL))
-        for (a, b), e in zip(ends, cluster.edges, strict=True)
-        if a == b
-    }
     boxes = {id: _box(node) for id, node in cluster.nodes.items()}
-    for id, picture in nested.items():
+    for id, inner in nested.items():
         name = cluster.children[id].name
-        width = max(picture.width, text_width(name, SMALL)) + 2 * PAD_X
-        boxes[id] = Box(0, 0, width, picture.height + TITLE + PAD_X, "cluster", name)
-    sizes = {id: (round(box.width) + 2 * beside.get(id, 0), round(box.height)) for id, box in boxes.items()}
-    links = [_link(a, b, edge) for (a, b), edge in zip(ends, cluster.edges, strict=True)]
-    last = [id for id, node in cluster.nodes.items() if is_terminal(node)]
-    layout = arrange(sizes, links, last, Style(gap=36, lane=18, channel=_channel))
+        width = max(inner.width, text_width(name, SMALL)) + 2 * PAD_X
+        boxes[id] = Box(0, 0, width, inner.height + TITLE + PAD_X, "cluster", name)
+    sizes = {id: (round(box.width), round(box.height)) for id, box in boxes.items()}
+    layout = arrange_cluster(cluster, sizes, Style(gap=36, lane=18, channel=_channel, label=_label_size, loop=LOOP))
     picture = Picture(layout.width, layout.height)
-    for id, (x, y, width) in layout.places.items():
+    for id, (x, y, box_width) in layout.places.items():
         box = boxes[id]
-        box.width = width - 2 * beside.get(id, 0)
-        box.x, box.y = x - box.width / 2, y - box.height / 2
+        box.x, box.y, box.width = x - box_width / 2, y - box.height / 2, box_width
         picture.boxes.append(box)
         if id in nested:
             picture.take(nested[id], box.x + (box.width - nested[id].width) / 2, box.y + TITLE)
-    for (source, _), edge, route in zip(ends, cluster.edges, layout.routes, strict=True):
+    for (source, _, edge), route in zip(cluster.links(), layout.routes, strict=True):
         if route is None:
             _draw_loop(picture, boxes[source], edge)
         else:
@@ -142,10 +133,8 @@ def _box(node: Node) -> Box:
     return Box(0, 0, width, height, kind, node.name, below)
 
 
-def _link(source: str, target: str, edge: Edge) -> Link:
-    if not edge.data:
-        return Link(source, target)
-    return Link(source, target, round(text_width(edge.data, SMALL)) + 8, SMALL_LINE)
+def _label_size(text: str) -> tuple[int, int]:
+    return round(text_width(text, SMALL)) + 8, SMALL_LINE
 
 
 def _channel(jumps: Sequence[tuple[int, int]], arrives: bool) -> int:
