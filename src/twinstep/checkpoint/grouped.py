@@ -68,8 +68,8 @@ class Job:
     __slots__ = ("commit", "done", "error")
 
     def __init__(self, commit: Commit) -> None:
-        self.commit = commit
-        self.done = False
+        self.commit: Commit = commit
+        self.done: bool = False
         self.error: BaseException | None = None
 
 

@@ -110,7 +110,7 @@ class Talk:
     __slots__ = ("messages", "places")
 
     def __init__(self, messages: list[Any], places: dict[str, int] | None = None) -> None:
-        self.messages = messages
+        self.messages: list[Any] = messages
         self.places = places if places is not None else {message.id: n for n, message in enumerate(messages)}
 
     def copy(self) -> Talk:
@@ -155,6 +155,7 @@ class Conversation(BinaryOperatorAggregate[Any, Any]):
     """
 
     __slots__ = ("_talk", "format")
+    value: Any
 
     def __init__(self, typ: Any, operator: Callable[..., Any] = add_messages, key: str = "") -> None:
         super().__init__(typ, operator, key)

@@ -31,6 +31,8 @@ class _View:
         extensions: all projections by name.
     """
 
+    path: Namespace
+
     def __init__(self, factories: Sequence[Factory], path: Namespace, pump: Any, apump: Any) -> None:
         self.path, self._factories = path, factories
         self._events: StreamChannel[ProtocolEvent] = StreamChannel()
@@ -287,6 +289,9 @@ class SubgraphRunStream(GraphRunStream):
         graph_name, trigger_call_id: the node or task it is nested in, and that task's id.
     """
 
+    graph_name: str
+    trigger_call_id: str
+
     def __init__(self, around: GraphRunStream, path: Namespace, graph_name: str, trigger_call_id: str) -> None:
         self._around = around
         self._chunks = around._chunks
@@ -394,6 +399,9 @@ class AsyncGraphRunStream(_View):
 
 class AsyncSubgraphRunStream(AsyncGraphRunStream):
     """A nested run as a run stream on an event loop; see `SubgraphRunStream`."""
+
+    graph_name: str
+    trigger_call_id: str
 
     def __init__(self, around: AsyncGraphRunStream, path: Namespace, graph_name: str, trigger_call_id: str) -> None:
         self._around = around

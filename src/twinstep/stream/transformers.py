@@ -14,7 +14,7 @@ from twinstep.types import StreamMode
 if TYPE_CHECKING:
     import asyncio
 
-log = logging.getLogger("twinstep")
+log: logging.Logger = logging.getLogger("twinstep")
 
 
 class StreamTransformer:
@@ -34,7 +34,7 @@ class StreamTransformer:
     before_builtins: ClassVar[bool] = False
 
     def __init__(self, scope: Namespace = ()) -> None:
-        self.scope = tuple(scope)
+        self.scope: tuple[str, ...] = tuple(scope)
         self._scheduled: list[tuple[asyncio.Task[Any], str]] = []
 
     def init(self) -> dict[str, Any]:
@@ -111,43 +111,43 @@ class _ModeTransformer(StreamTransformer):
 class ValuesTransformer(_ModeTransformer):
     """The state after each superstep."""
 
-    mode = "values"
-    required_stream_modes = ("values",)
+    mode: ClassVar[StreamMode] = "values"
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("values",)
 
 
 class UpdatesTransformer(_ModeTransformer):
     """What each node wrote."""
 
-    mode = "updates"
-    required_stream_modes = ("updates",)
+    mode: ClassVar[StreamMode] = "updates"
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("updates",)
 
 
 class CustomTransformer(_ModeTransformer):
     """What the code sent with a stream writer."""
 
-    mode = "custom"
-    required_stream_modes = ("custom",)
+    mode: ClassVar[StreamMode] = "custom"
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("custom",)
 
 
 class TasksTransformer(_ModeTransformer):
     """How nodes and tasks start and end."""
 
-    mode = "tasks"
-    required_stream_modes = ("tasks",)
+    mode: ClassVar[StreamMode] = "tasks"
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("tasks",)
 
 
 class CheckpointsTransformer(_ModeTransformer):
     """The checkpoints that were stored."""
 
-    mode = "checkpoints"
-    required_stream_modes = ("checkpoints",)
+    mode: ClassVar[StreamMode] = "checkpoints"
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("checkpoints",)
 
 
 class DebugTransformer(_ModeTransformer):
     """Tasks and checkpoints with step and time."""
 
-    mode = "debug"
-    required_stream_modes = ("debug",)
+    mode: ClassVar[StreamMode] = "debug"
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("debug",)
 
 
 class LifecycleTransformer(StreamTransformer):
@@ -172,9 +172,13 @@ class MessageStream:
         metadata: what `messages` chunks say of it.
     """
 
+    message_id: Any
+    namespace: Namespace
+    metadata: dict[str, Any]
+
     def __init__(self, message_id: Any, namespace: Namespace, metadata: dict[str, Any]) -> None:
         self.message_id, self.namespace, self.metadata = message_id, namespace, metadata
-        self.node = metadata.get("langgraph_node")
+        self.node: Any | None = metadata.get("langgraph_node")
         self.pieces: StreamChannel[Any] = StreamChannel()
 
     def __iter__(self) -> Iterator[Any]:
@@ -209,7 +213,7 @@ def _joined(pieces: list[Any]) -> Any:
 class MessagesTransformer(StreamTransformer):
     """The messages of the scope, each as a `MessageStream`."""
 
-    required_stream_modes = ("messages",)
+    required_stream_modes: ClassVar[Sequence[StreamMode]] = ("messages",)
 
     def init(self) -> dict[str, Any]:
         self.channel: StreamChannel[MessageStream] = StreamChannel()

@@ -115,6 +115,8 @@ class Database:
         lock_timeout: seconds to wait for another process that writes.
     """
 
+    lock: threading.Lock
+
     def __init__(self, source: Source, lock_timeout: float) -> None:
         if not 0 < lock_timeout < 2**31 / 1000:
             raise InvalidConfigError(f"lock_timeout must be a number of seconds of more than 0, got {lock_timeout!r}.")
