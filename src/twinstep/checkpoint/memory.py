@@ -210,8 +210,9 @@ MemorySaver = InMemorySaver
 def _store(space: _Space, commit: Commit) -> None:
     """Change a namespace as a commit asks that has been checked."""
     row, head = commit.checkpoint, space.head
-    if row is not None:
-        space.rows[row.id] = row
+    for each in (commit.earlier, row):
+        if each is not None:
+            space.rows[each.id] = each
     if row is not None or commit.status is not None or commit.info is not None:
         info = head.info if commit.info is None else commit.info
         space.head = Head(row.id if row else head.checkpoint, commit.run, commit.status or head.status, info)

@@ -80,6 +80,7 @@ class Commit:
             holder.
         expect: the namespace's head as this run knows it; None when it has none. Compared when `checkpoint` is given.
         checkpoint: the new head.
+        earlier: the checkpoint before it, when both are stored at once.
         records: outcomes to keep.
         forget: ids of records (of this run, at checkpoint `forget_at`) that are no longer wanted, or "*" for all;
             they go before `records` come.
@@ -93,6 +94,7 @@ class Commit:
     claim: bool = False
     expect: str | None = None
     checkpoint: CheckpointRow | None = None
+    earlier: CheckpointRow | None = None
     records: tuple[RecordRow, ...] = ()
     forget: tuple[str, ...] | Literal["*"] = ()
     forget_at: str | None = None

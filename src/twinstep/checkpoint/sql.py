@@ -264,8 +264,9 @@ class SqlProgram:
         head = _head_after(commit, stand.head)
         if head is not None and head != stand.head:
             n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
-        if row is not None:
-            yield sql["put_checkpoint"], [_values(n, row)]
+        rows = [_values(n, each) for each in (commit.earlier, commit.checkpoint) if each is not None]
+        if rows:
+            yield sql["put_checkpoint"], rows
         if commit.forget and n is not None:
             yield from self._forget(n, commit)
         if commit.records:

@@ -54,11 +54,18 @@ def advance(run: Run, source: Source) -> None:
 
 
 def commit_state(
-    run: Run, source: Source, tasks: Sequence[NodeTask] = (), *, status: Status, claim: bool = False
+    run: Run,
+    source: Source,
+    tasks: Sequence[NodeTask] = (),
+    *,
+    status: Status,
+    claim: bool = False,
+    later: bool = False,
 ) -> Program[None]:
     """Store the state as the next checkpoint of the thread, with the outcomes it follows from.
 
-    In durability `exit` this is put off until the run stops (`commit_end`).
+    In durability `exit` this is put off until the run stops (`commit_end`); with `later`, until the next checkpoint:
+    both are one transaction then.
     """
     before = run.checkpoint_id
     advance(run, source)
@@ -72,6 +79,9 @@ def commit_state(
             yield from claim_thread(run, None)
         return
     row = checkpoint_row(run, source, tasks)
+    if later and not forget:
+        run.waiting = row
+        return
     yield from _commit(run, row, status, claim=claim, forget=forget, forget_at=before)
 
 
@@ -114,7 +124,10 @@ def _commit(
     forget: Sequence[str] = (),
     forget_at: str | None = None,
 ) -> Program[None]:
-    root = run.root
+    root, earlier = run.root, None
+    if run.waiting is not None:
+        row, earlier = (row, run.waiting) if row is not None else (run.waiting, None)
+        claim, run.waiting = claim or run.parent is None, None
     commit = Commit(
         run.place.thread_id,
         run.ns,
@@ -123,6 +136,7 @@ def _commit(
         claim=claim,
         expect=run.head,
         checkpoint=row,
+        earlier=earlier,
         records=tuple(run.unsaved),
         forget=tuple(forget),
         forget_at=forget_at,

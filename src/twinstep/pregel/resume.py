@@ -115,7 +115,9 @@ def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened
     else:
         run.state.apply((run.spec.input(input),))
     run.step = -1 if run.step == -2 else run.step + 1
-    yield from commit_state(run, "input", status="running", claim=run.parent is None)
+    # where nobody watches and no code of the user runs before the first state is there, that is soon enough
+    later = run.spec.starts_alone and not (run.log.wants or run.interrupt_before or run.on_conflict == "wait")
+    yield from commit_state(run, "input", status="running", claim=run.parent is None, later=later)
     return Opened.FRESH
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
-from twinstep.checkpoint.rows import RecordRow
+from twinstep.checkpoint.rows import CheckpointRow, RecordRow
 from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS, TASKS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
@@ -162,6 +162,7 @@ class Run:
         unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
         doubtful: ids of the outcomes that were put on record while there were unused ones.
         unsaved: records that are written with the next commit.
+        waiting: the checkpoint of the input, when it is stored with the next one; its claim is made then too.
         failures: those on record, of this run and of the runs nested in it.
         lost: errors of tasks that nobody has seen, because the task that had started them failed.
         forget: records that the next commit removes.
@@ -226,6 +227,7 @@ class Run:
     unused: set[str] = field(default_factory=set)
     doubtful: list[str] = field(default_factory=list)
     unsaved: list[RecordRow] = field(default_factory=list)
+    waiting: CheckpointRow | None = None
     failures: list[Failure] = field(default_factory=list)
     lost: list[BaseException] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)

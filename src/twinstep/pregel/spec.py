@@ -214,6 +214,12 @@ class ProgramSpec:
         for name, template in self.channels.items():
             template.key = name
 
+    @property
+    def starts_alone(self) -> bool:
+        """Whether the first superstep only turns the input into the first state, without code of the user."""
+        start = self.nodes.get(START)
+        return start is not None and start.action is PASS and not start.branches
+
     def check_present(
         self, foreign: Collection[str], updated: Collection[str], packets: Iterable[Any], where: object
     ) -> None:

@@ -131,5 +131,5 @@ class SqliteSaver(SqlSaver[Database]):
 
 def _pages(commit: Commit) -> int:
     """Return how many pages of log a commit takes, roughly."""
-    row = commit.checkpoint
-    return 3 + (sum(len(each.blob) for each in commit.records) + (len(row.blob) if row else 0)) // _PAGE
+    rows = [row for row in (commit.earlier, commit.checkpoint, *commit.records) if row is not None]
+    return 3 + sum(len(row.blob) for row in rows) // _PAGE
