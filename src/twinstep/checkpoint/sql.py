@@ -253,7 +253,6 @@ class SqlProgram:
 
     def commit(self, commit: Commit) -> Program[None]:
         """Store a transaction; see `Journal.commit`."""
-        row, sql = commit.checkpoint, self._sql
         if self._lock:
             yield from self._wait_for(commit.thread_id)
         stand = yield from self._stand(commit.thread_id, commit.ns)
@@ -266,7 +265,7 @@ class SqlProgram:
             n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
         rows = [_values(n, each) for each in (commit.earlier, commit.checkpoint) if each is not None]
         if rows:
-            yield sql["put_checkpoint"], rows
+            yield self._sql["put_checkpoint"], rows
         if commit.forget and n is not None:
             yield from self._forget(n, commit)
         if commit.records:
