@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from twinstep.channels.base import MISSING, BaseChannel, Update, Value, replacement
 from twinstep.errors import InvalidUpdateError
+from twinstep.types import Overwrite
 
 
 class _Guarded(BaseChannel[Value, Update]):
@@ -46,7 +47,8 @@ class EphemeralValue(_Guarded[Value, Update]):
 
     def update(self, values: Sequence[Update]) -> bool:
         if values:
-            self.value = self._taken(values)
+            value: Any = values[0]
+            self.value = value if len(values) == 1 and type(value) is not Overwrite else self._taken(values)
             return True
         had = self.value is not MISSING
         self.value = MISSING
