@@ -52,6 +52,15 @@ def test_a_node_that_only_a_command_of_a_nested_graph_reaches_is_warned_of_and_r
     assert lane.invoke(graph, {})["log"] == ["in", "other"]
 
 
+def rescue(state: S) -> Command[Literal["z"]]:
+    return Command(goto="z")
+
+
+def test_a_node_that_an_error_handler_leads_to_is_left_in_peace() -> None:
+    assert findings(build({"a": (says("a"), {"error_handler": rescue}), "z": says("z")}, [(START, "a")])) == []
+    assert findings(graph_of("az", ">a").set_node_defaults(error_handler=rescue)) == []
+
+
 # ---------------------------------------------------------------------- joins
 
 

@@ -18,6 +18,7 @@ def snapshot(builder: StateGraph[Any, Any, Any, Any]) -> StateGraph[Any, Any, An
     """Return a copy that keeps the nodes and edges as they are now."""
     kept = copy(builder)
     kept.nodes, kept.edges, kept.waiting_edges = dict(builder.nodes), set(builder.edges), set(builder.waiting_edges)
+    kept.defaults = copy(builder.defaults)
     kept.branches = {source: dict(branches) for source, branches in builder.branches.items()}
     return kept
 
@@ -40,8 +41,9 @@ def transitions(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
     for name, node in builder.nodes.items():
         for end, label in (node.ends or {}).items():
             yield _jump(builder, name, end, label or None)
-        if node.error_handler is not None:
-            for end in destinations_of(None, node.error_handler.fn) or ():
+        handler = node.error_handler or builder.defaults.error_handler
+        if handler is not None:
+            for end in destinations_of(None, handler.fn) or ():
                 yield _jump(builder, name, end, "error")
 
 
