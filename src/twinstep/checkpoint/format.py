@@ -128,27 +128,39 @@ class Place(NamedTuple):
         return f"thread '{self.thread_id}', namespace '{self.ns}'"
 
 
-def _checksum(place: Place, parts: Iterable[str | None], body: bytes) -> bytes:
-    h = blake2b(repr((place.thread_id, place.ns, *parts)).encode("utf-8", "surrogatepass"), digest_size=16)
+Parts = tuple[str | None, ...]
+"""What, besides thread and namespace, tells where a blob belongs."""
+
+
+def _where(place: Place, parts: Parts) -> bytes:
+    return repr((place.thread_id, place.ns, *parts)).encode("utf-8", "surrogatepass")
+
+
+def _checksum(where: bytes, body: bytes) -> bytes:
+    h = blake2b(where, digest_size=16)
     h.update(body)
     return h.digest()
 
 
-def _open(place: Place, what: str, parts: Iterable[str | None], blob: bytes) -> bytes:
-    body = blob[17:]
+def _sealed(serde: Serializer, place: Place, parts: Parts, value: Any, at: str = "") -> bytes:
+    """Return the blob of a value that belongs to one place."""
+    where = _where(place, parts)
+    body = serde.dumps(value, at=at, place=where)
+    return _SEAL + _checksum(where, body) + body
+
+
+def _opened(serde: Serializer, place: Place, what: str, parts: Parts, blob: bytes) -> Any:
+    """Return the value of a blob, provided that it is whole and belongs here."""
+    body, where = blob[17:], _where(place, parts)
     if blob[:1] != _SEAL and len(blob) > 17:
         raise CheckpointCorruptError(f"{what} of {place} has format {blob[0]}, this program reads {VERSION}.")
-    if len(blob) < 18 or _checksum(place, parts, body) != blob[1:17]:
+    if len(blob) < 18 or _checksum(where, body) != blob[1:17]:
         raise CheckpointCorruptError(
             f"{what} of {place} is damaged or does not belong there: its checksum does not fit. Earlier checkpoints "
             "of the thread can still be loaded by their id."
         )
-    return body
-
-
-def _decode(place: Place, what: str, serde: Serializer, body: bytes) -> Any:
     try:
-        return serde.loads(body)
+        return serde.loads(body, place=where)
     except TwinstepError as error:
         error.add_note(f"While reading {what} of {place}.")
         raise
@@ -165,11 +177,11 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
     if c.version:
         fields.append(c.version)
     try:
-        body = serde.dumps(fields)
+        blob = _sealed(serde, place, (c.id, c.parent, c.base), fields)
     except EncodingError:
         _name_culprit(serde, c)
         raise
-    return CheckpointRow(c.id, c.parent, c.base, _SEAL + _checksum(place, (c.id, c.parent, c.base), body) + body)
+    return CheckpointRow(c.id, c.parent, c.base, blob)
 
 
 def _name_culprit(serde: Serializer, c: Checkpoint) -> None:
@@ -191,8 +203,8 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
         UnknownTypeError: a value has a type that this program has not registered.
     """
     what = f"checkpoint '{row.id}'"
-    body = _open(place, what, (row.id, row.parent, row.base), row.blob)
-    step, source, run, updated, changes, writes, metadata, *version = _decode(place, what, serde, body)
+    fields = _opened(serde, place, what, (row.id, row.parent, row.base), row.blob)
+    step, source, run, updated, changes, writes, metadata, *version = fields
     tasks = [
         TaskWrites(id, name, [(key, *value) if value else (key, SAME_AS_INPUT) for key, *value in pairs])
         for id, name, pairs in writes
@@ -207,32 +219,30 @@ def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], re
     try:
         # digits, because a value with bytes in it has to be searched for buffers before it is stored
         fields = [record.kind, record.name, record.digest.hex(), record.value]
-        body = serde.dumps([*fields, record.caller, record.shown] if record.shown or record.caller else fields)
+        fields += [record.caller, record.shown] if record.shown or record.caller else ()
+        return RecordRow(*key, _sealed(serde, place, key, fields))
     except EncodingError:
         for channel, value in record.value if record.kind == "writes" else ():
             serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
         serde.dumps(record.value, at=f"{record.kind} of '{record.name}'")
         raise
-    return RecordRow(*key, _SEAL + _checksum(place, key, body) + body)
 
 
 def decode_record(serde: Serializer, place: Place, row: RecordRow) -> Record:
     """Turn a row back into a record; errors as in `decode_checkpoint`."""
     what = f"record '{row.id}' of checkpoint '{row.checkpoint}'"
-    body = _open(place, what, (row.checkpoint, row.run, row.id), row.blob)
-    kind, name, digest, value, *seen = _decode(place, what, serde, body)
+    kind, name, digest, value, *seen = _opened(serde, place, what, (row.checkpoint, row.run, row.id), row.blob)
     return Record(kind, name, bytes.fromhex(digest), value, *seen)
 
 
 def encode_info(serde: Serializer, place: Place, info: dict[str, Any]) -> bytes:
     """Turn the facts about a run into bytes for the head."""
-    body = serde.dumps(info, at="run")
-    return _SEAL + _checksum(place, ("info",), body) + body
+    return _sealed(serde, place, ("info",), info, at="run")
 
 
 def decode_info(serde: Serializer, place: Place, blob: bytes) -> dict[str, Any]:
     """Turn the head's bytes back into the facts about a run."""
-    info: dict[str, Any] = _decode(place, "run info", serde, _open(place, "run info", ("info",), blob))
+    info: dict[str, Any] = _opened(serde, place, "run info", ("info",), blob)
     return info
 
 

@@ -239,7 +239,7 @@ class Run:
         self.token = self.root.id
         self.ns_path = tuple(self.ns.split(NS_SEP)) if self.ns else ()
         self.place = Place(self.root.thread_id or "", self.ns)
-        self.growth = Growth(self.serde)
+        self.growth = Growth(self.serde.plain)
         if self.show is None:
             self.show = self.spec.stream
 

@@ -14,6 +14,8 @@ from twinstep.serde.walk import holds_buffer, storable
 
 FORMAT: Final = "msgpack"
 """The tag of the one format."""
+ENCRYPTED: Final = b"\xc1"
+"""The first byte of an encrypted value: no MessagePack value begins with it."""
 _packers: Final = Packers()
 
 
@@ -26,12 +28,18 @@ class Serializer:
     `__eq__` of objects that are keys or members of sets). Safe for threads; all serializers share one registry.
     """
 
-    def dumps(self, obj: Any, *, at: str = "") -> bytes:
+    @property
+    def plain(self) -> Serializer:
+        """What encodes before anything is encrypted: the serializer itself, as it does not encrypt."""
+        return self
+
+    def dumps(self, obj: Any, *, at: str = "", place: bytes = b"") -> bytes:
         """Encode a value.
 
         Args:
             obj: the value.
             at: what an error calls the value, such as `state.messages`; the path inside of it is added.
+            place: where the value will stand; a serializer that encrypts lets it be read from nowhere else.
 
         Raises:
             EncodingError: part of the value cannot be stored; the message names its place and what to do.
@@ -50,8 +58,12 @@ class Serializer:
         except Exception as error:
             raise EncodingError(f"Cannot store {at or 'the value'}: {error}") from error
 
-    def loads(self, data: bytes) -> Any:
+    def loads(self, data: bytes, *, place: bytes = b"") -> Any:
         """Decode a value.
+
+        Args:
+            data: the bytes.
+            place: what `dumps` was given.
 
         Raises:
             UnknownTypeError: the value has a type that this program has not registered.
@@ -67,6 +79,10 @@ class Serializer:
         except TwinstepError:
             raise
         except Exception as error:
+            if isinstance(data, bytes) and data[:1] == ENCRYPTED:
+                raise CheckpointCorruptError(
+                    "A value is encrypted: give the saver serde=EncryptedSerializer.from_aes(key=...)."
+                ) from None
             raise CheckpointCorruptError(
                 f"The bytes do not hold a value ({type(error).__name__}: {error}); they were changed or cut off."
             ) from error

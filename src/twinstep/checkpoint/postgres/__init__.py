@@ -1,4 +1,4 @@
-"""The saver that keeps everything in a PostgreSQL database."""
+"""The saver that keeps everything in a PostgreSQL database; it needs the extra `twinstep[postgres]`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ class PostgresSaver(SqlSaver[Database]):
         lock_timeout: seconds to wait while another process writes to the same thread.
 
     Raises:
-        ImportError: psycopg is not installed; the extra `twinstep[postgres]` brings it.
         InvalidConfigError: an argument cannot be used.
     """
 

@@ -1,0 +1,1 @@
+"""The serializers under the module paths that people who move here know; they live in `twinstep.serde`."""

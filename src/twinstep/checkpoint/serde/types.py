@@ -1,0 +1,7 @@
+"""The names of the channels that hold errors and questions among pending writes."""
+
+from __future__ import annotations
+
+from twinstep.constants import ERROR, INTERRUPT
+
+__all__ = ["ERROR", "INTERRUPT"]
