@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from twinstep.checkpoint.grouped import SqlSaver
 from twinstep.checkpoint.postgres.database import PROGRAM, Database
-from twinstep.checkpoint.postgres.source import Conn, source_of
+from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
+from twinstep.sql.source import Conn, source_of
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -44,7 +45,7 @@ class PostgresSaver(SqlSaver[Database]):
     def __init__(
         self, conn: str | Conn | ConnectionPool[Any], *, serde: Serializer | None = None, lock_timeout: float = 30.0
     ) -> None:
-        super().__init__(Database(source_of(conn), lock_timeout), PROGRAM, serde=serde)
+        super().__init__(Database(source_of(conn, CheckpointStorageError), lock_timeout), PROGRAM, serde=serde)
 
     @classmethod
     def from_conn_string(cls, conn_string: str, *, serde: Serializer | None = None, lock_timeout: float = 30.0) -> Self:

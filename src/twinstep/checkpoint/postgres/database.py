@@ -17,9 +17,9 @@ from psycopg import errors
 from psycopg.rows import tuple_row
 
 from twinstep.checkpoint.grouped import OutcomeUnknownError
-from twinstep.checkpoint.postgres.source import Conn, Source
 from twinstep.checkpoint.sql import MIGRATIONS, Dialect, Program, SqlProgram, check_version
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError, InvalidConfigError, TwinstepError
+from twinstep.sql.source import Conn, Source
 
 T = TypeVar("T")
 

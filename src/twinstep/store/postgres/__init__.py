@@ -5,15 +5,19 @@ from __future__ import annotations
 from array import array
 from contextlib import suppress
 from sys import byteorder
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from twinstep.errors import StorageError
-from twinstep.sql.postgres import PoolConfig, PostgresDatabase, Source
+from twinstep.sql.postgres import PostgresDatabase
 from twinstep.sql.schema import Program
+from twinstep.sql.source import Conn, PoolConfig
 from twinstep.store.database import DatabaseStore
 from twinstep.store.expiry import TTLConfig
 from twinstep.store.sql import SCHEMA, Spelling, StoreProgram, claim
 from twinstep.store.vectors import IndexConfig, from_blob
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
 
 __all__ = ["AsyncPostgresStore", "PoolConfig", "PostgresStore"]
 
@@ -71,7 +75,7 @@ class PostgresStore(DatabaseStore):
 
     def __init__(
         self,
-        conn: Source,
+        conn: str | Conn | ConnectionPool[Any],
         *,
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
