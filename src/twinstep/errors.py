@@ -214,8 +214,7 @@ class WorkerLostError(TwinstepError):
     def __init__(self, exitcode: int | None) -> None:
         self.exitcode = exitcode
         super().__init__(
-            f"The process of the task ended (exit code {exitcode}) before it had a result. If it never began, look at "
-            "what it printed: a script whose tasks run in processes starts them below `if __name__ == '__main__':`."
+            f"The process of the task ended (exit code {exitcode}) before it had a result; what it printed may say why."
         )
 
 

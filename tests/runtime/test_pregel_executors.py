@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -29,7 +32,7 @@ from twinstep.errors import (
 )
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
-from twinstep.pregel.processes import IDLE, POOL
+from twinstep.pregel.processes import KEPT, POOL
 from twinstep.serde import register_type
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
@@ -71,7 +74,7 @@ def test_synchronous_code_waits_for_several_processes_at_once():
         return [future.result() for future in [work(i) for i in range(n)]]
 
     assert len(set(flow.invoke(2))) == 2
-    assert len(POOL._idle) <= IDLE
+    assert len(POOL._idle) <= KEPT
 
 
 def test_errors_come_back_as_they_are(lane):
@@ -106,12 +109,11 @@ def assert_dies(pid: int) -> None:
             time.sleep(0.005)
 
 
-@pytest.mark.parametrize("policy", ["run", "idle"])
-def test_a_timeout_kills_the_process(lane, tmp_path, policy):
+def test_a_timeout_kills_the_process(lane, tmp_path):
     path = tmp_path / "pid"
     lane.invoke(flow_of(elsewhere.process_id), 1)  # so that a process waits
-    timeout = TimeoutPolicy(run_timeout=0.5) if policy == "run" else TimeoutPolicy(idle_timeout=0.5)
-    with pytest.raises(NodeTimeoutError, match=f"its {policy} timeout"):
+    timeout = TimeoutPolicy(run_timeout=10, idle_timeout=0.4)
+    with pytest.raises(NodeTimeoutError, match="its idle timeout"):
         within(LONG, lambda: lane.invoke(flow_of(elsewhere.hang, timeout=timeout), str(path)))
     assert_dies(process_in(path))
     assert path.read_text() != "survived"
@@ -202,7 +204,7 @@ def test_retries_records_and_caches_work_as_anywhere(lane, saver, thread, tmp_pa
     assert lane.invoke(flow_of(elsewhere.shaky, retry_policy=retry), str(tmp_path / "marker")) == "second time"
     flow = flow_of(elsewhere.process_id, saver=saver, cache_policy=CachePolicy())
     first = lane.invoke(flow, 1, thread)
-    POOL.take().close()  # another process would have another id
+    POOL.close()  # another process would have another id
     assert lane.invoke(flow, 1, thread) == first
 
 
@@ -283,3 +285,93 @@ def test_any_executor_gets_the_task_as_data(lane, pool: Executor, tmp_path):
         lane.invoke(flow_of(elsewhere.fail, executor=pool), "tea")
     chunks = lane.stream(flow_of(elsewhere.tell, executor=pool), str(tmp_path / "go"), stream_mode=["custom", "values"])
     assert chunks == [("custom", "now"), ("values", "told")]
+
+
+# ---------------------------------------------------------------------- programs
+
+SCRIPT = """
+import os, sys
+from dataclasses import dataclass
+from twinstep import entrypoint, task
+from twinstep.errors import OutsideRunError
+
+print("loaded", flush=True)
+
+@dataclass
+class Order:
+    count: int
+
+@task(executor="process")
+def double(order: Order) -> Order:
+    print("working", flush=True)
+    return Order(2 * order.count)
+
+@entrypoint()
+def flow(n: int) -> Order:
+    return double(Order(n)).result()
+
+"""
+
+
+def run_script(path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    path.write_text(text)
+    return subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60)
+
+
+def test_a_function_of_the_script_runs_with_the_types_of_the_script(tmp_path):
+    done = run_script(tmp_path / "script.py", SCRIPT + 'if __name__ == "__main__":\n    print(flow.invoke(2))\n')
+    assert (done.stderr, done.stdout.split("\n")[:4]) == ("", ["loaded", "loaded", "working", "Order(count=4)"])
+
+
+@pytest.mark.slow
+def test_a_script_that_starts_while_it_is_loaded_is_refused(tmp_path):
+    done = run_script(tmp_path / "script.py", SCRIPT + "print(flow.invoke(2))\n")
+    assert done.returncode == 1
+    assert "OutsideRunError: The script starts a graph while a worker process loads it" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_function_of_a_module_does_not_load_the_script_again(tmp_path):
+    (tmp_path / "numbers_of_mine.py").write_text("def double(n: int) -> int:\n    return 2 * n\n")
+    script = """
+from numbers_of_mine import double
+from twinstep import entrypoint, task
+
+print("loaded", flush=True)
+double = task(executor="process")(double)
+print(entrypoint()(lambda n: double(n).result()).invoke(2))
+"""
+    done = run_script(tmp_path / "script.py", script)
+    assert (done.stderr, done.stdout) == ("", "loaded\n4\n")
+
+
+def test_no_process_outlives_a_killed_program(tmp_path):
+    path, script = tmp_path / "pid", tmp_path / "script.py"
+    script.write_text(f"""
+from tests.runtime.elsewhere import hang
+from twinstep import entrypoint, task
+
+entrypoint()(lambda path: task(executor="process")(hang)(path).result()).invoke({str(path)!r})
+""")
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    program = subprocess.Popen([sys.executable, script], env=environment)
+    pid = process_in(path)
+    program.kill()
+    program.wait()
+    assert_dies(pid)
+
+
+def test_a_worker_that_died_in_its_sleep_is_replaced(lane):
+    first = lane.invoke(flow_of(elsewhere.process_id), 1)
+    os.kill(first, signal.SIGKILL)
+    assert_dies_or_is_dead(first)
+    assert lane.invoke(flow_of(elsewhere.process_id), 1) != first
+
+
+def assert_dies_or_is_dead(pid: int) -> None:
+    """Wait until a process of the pool has ended; what is left of it is the pool's to clear away."""
+    deadline = time.monotonic() + LONG
+    while any(worker.pid == pid and worker.is_alive() for worker in POOL._workers):
+        assert time.monotonic() < deadline, "the process lives on"
+        time.sleep(0.005)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
@@ -103,6 +104,10 @@ def reference_of(action: Action) -> str:
         raise GraphValidationError(
             f"'{action.name}' cannot run in another process: only a function at the top level of a module can be found "
             f"there by its name, and this is {getattr(code, '__qualname__', repr(code))}."
+        )
+    if code.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+        raise GraphValidationError(
+            f"'{action.name}' cannot run in another process: it belongs to an interactive session, not to a module."
         )
     kept = [name for name in ("store", "previous", "error") if name in action.inject]
     if kept:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import runpy
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
 from typing import Any, NoReturn
 
 from twinstep.errors import EncodingError, OutsideRunError
@@ -17,7 +20,8 @@ from twinstep.pregel.action import Action
 from twinstep.pregel.task import Task
 from twinstep.runtime import ExecutionInfo, Runtime
 from twinstep.scope import SCOPE
-from twinstep.serde import Serializer, register_schema_types
+from twinstep.serde import Serializer, register_schema_types, register_type
+from twinstep.serde.registry import registered_name
 
 Told = tuple[str, Any]
 """What code in another process tells: `custom` or `message` with a value, or `alive`."""
@@ -33,7 +37,8 @@ def describe(reference: str, task: Task, args: tuple[Any, ...], kwargs: dict[str
         EncodingError: an argument cannot be encoded; the message names its place.
     """
     call = SERDE.dumps((list(args), kwargs), at=f"the arguments of '{task.name}'")
-    return SERDE.dumps({"function": reference, "call": call, "scope": SERDE.dumps(_scope(task))})
+    main = sys.modules["__main__"].__file__ if reference.startswith("__main__:") else None
+    return SERDE.dumps({"function": reference, "main": main, "call": call, "scope": SERDE.dumps(_scope(task))})
 
 
 def _scope(task: Task) -> dict[str, Any]:
@@ -77,6 +82,8 @@ def perform(job: bytes, tell: Tell | None = None) -> bytes:
 
 
 def _run(job: dict[str, Any], tell: Tell) -> Any:
+    if job["main"] is not None:
+        load_main(job["main"])
     function = resolve(job["function"])
     register_schema_types(function)  # so that the arguments can be decoded
     args, kwargs = SERDE.loads(job["call"])
@@ -107,6 +114,42 @@ def outcome_of(data: bytes, tell: Tell) -> Any:
     if kind == "error":
         raise value
     return value
+
+
+def load_main(path: str) -> None:
+    """Load the program's script as this process's, without what it does below `if __name__ == "__main__":`."""
+    global _loading
+    if getattr(sys.modules["__main__"], "__file__", None) == path:
+        return
+    _loading = True
+    try:
+        names = runpy.run_path(path, run_name="__mp_main__")
+    finally:
+        _loading = False
+    main = ModuleType("__mp_main__")
+    main.__dict__.update(names)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+    for value in names.values():
+        if isinstance(value, type) and value.__module__ == "__mp_main__":
+            value.__module__ = "__main__"
+            if registered_name(value) is not None:
+                register_type(value, name=f"__main__:{value.__qualname__}")
+
+
+_loading = False
+
+
+def check_loaded() -> None:
+    """Refuse to start anything while the script is being loaded.
+
+    Raises:
+        OutsideRunError: it is.
+    """
+    if _loading:
+        raise OutsideRunError(
+            "The script starts a graph while a worker process loads it to find a function: put the start below "
+            "`if __name__ == '__main__':`, or the function into a module of its own."
+        )
 
 
 def resolve(reference: str) -> Any:
