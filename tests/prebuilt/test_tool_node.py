@@ -29,6 +29,7 @@ from twinstep.prebuilt.injection import ToolInjectionError
 from twinstep.prebuilt.tool_node import ToolCallRequest
 from twinstep.prebuilt.tools import ToolInvocationError
 from twinstep.store import InMemoryStore
+from twinstep.types import RetryPolicy
 
 THREAD = {"configurable": {"thread_id": "1"}}
 
@@ -359,6 +360,38 @@ def test_a_tool_is_in_the_run_of_its_node(lane):
 
     chunks = lane.stream(in_graph(ToolNode([work])), {"messages": [asked(call("work"))]}, stream_mode="tasks")
     assert [chunk["name"] for chunk in chunks if "triggers" in chunk] == ["tools", "part", "part"]
+
+
+def test_a_task_can_be_a_tool_and_keeps_its_policies(lane):
+    tried = []
+
+    @task(retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
+    def flaky(n: int) -> int:
+        """Work the second time."""
+        tried.append(n)
+        if len(tried) == 1:
+            raise ConnectionError("no line")
+        return n * 2
+
+    @task
+    async def later(n: int) -> int:
+        """Work later."""
+        await asyncio.sleep(0)
+        return n * 3
+
+    asks = asked(call("flaky", {"n": "4"}, "1"), call("later", {"n": "4"}, "2"))
+    answers = lane.invoke(ToolNode([flaky, later]), [asks])
+    assert (shown(answers), tried) == ([("1", "success", "8"), ("2", "success", "12")], [4, 4])
+
+
+def test_what_a_tool_does_wrong_as_a_program_is_never_told_to_the_model(lane):
+    @tool
+    def give() -> Command:
+        """Give a command without an answer."""
+        return Command(goto="other")
+
+    with pytest.raises(InvalidUpdateError, match="has no answer to its call"):
+        lane.invoke(ToolNode([give], handle_tool_errors=True), [asked(call("give"))])
 
 
 def test_streams_show_the_node_and_not_its_calls(lane):

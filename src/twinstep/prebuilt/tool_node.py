@@ -260,9 +260,9 @@ class ToolNode:
         """Run a tool from synchronous code; a coroutine runs on a loop, while this thread waits."""
         try:
             result = settled(called(request.tool, request.tool_call, request.runtime))
-            return self._answer(batch, request, result)
         except Exception as error:
             return self._failed(batch, request, error)
+        return self._answer(batch, request, result)
 
     async def _arun(self, batch: _Batch, request: ToolCallRequest) -> Any:
         """Run a tool from a coroutine; a plain function runs in a thread."""
@@ -271,9 +271,9 @@ class ToolNode:
                 result = await asyncio.to_thread(called, request.tool, request.tool_call, request.runtime)
             else:
                 result = await called(request.tool, request.tool_call, request.runtime)
-            return self._answer(batch, request, result)
         except Exception as error:
             return self._failed(batch, request, error)
+        return self._answer(batch, request, result)
 
     def _answer(self, batch: _Batch, request: ToolCallRequest, result: Any) -> Any:
         """Return what a tool returned as the answer to its call."""

@@ -12,6 +12,7 @@ from twinstep.errors import GraphValidationError, TwinstepError
 from twinstep.prebuilt.injection import Source, ToolInjectionError, ToolRuntime, source_of
 from twinstep.pregel.action import Action, name_of
 from twinstep.serde import register_schema_types
+from twinstep.types import TaskFuture
 
 ResponseFormat = Literal["content", "content_and_artifact"]
 """Whether a tool returns what the model sees, or a pair of that and something for the program."""
@@ -168,7 +169,8 @@ class Tool:
 
     def call(self, arguments: dict[str, Any], tool_call: Mapping[str, Any] | None = None) -> Any:
         """Call the function with arguments that were parsed and injected; of a coroutine function, the coroutine."""
-        return self.func(**arguments)
+        result = self.func(**arguments)
+        return result.result() if isinstance(result, TaskFuture) else result  # the function may be a task
 
     def inject(self, runtime: ToolRuntime[Any, Any]) -> dict[str, Any]:
         """Return the hidden arguments; one with a default may be missing.
@@ -239,6 +241,7 @@ def narrowed(model: Any, hidden: Mapping[str, Any]) -> Any:
 
 
 def _hints(func: Any, name: str) -> dict[str, Any]:
+    func = inspect.unwrap(func)
     target = func if inspect.isroutine(func) or not hasattr(func, "__call__") else type(func).__call__  # noqa: B004
     try:
         hints = get_type_hints(getattr(target, "func", target), include_extras=True)
