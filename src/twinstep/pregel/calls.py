@@ -71,7 +71,7 @@ def _on_record(run: Run, id: str) -> bool:
     """Tell whether something is on record of a call: its outcome, its questions, or a call that it has made."""
     if id in run.records or QUESTIONS + id in run.records:
         return True
-    return any(record.caller == id[:8] for other in run.unused if (record := run.recall(other)) is not None)
+    return any(record.caller == id[:8] for other in tuple(run.unused) if (record := run.recall(other)) is not None)
 
 
 def check_made(task: Task) -> None:
@@ -96,7 +96,9 @@ def check_made(task: Task) -> None:
 
 def _check_calls(task: Task) -> None:
     run, caller = task.run, task.id[:8]
-    unused = [record for id in run.unused if (record := run.recall(id)) is not None and record.caller == caller]
+    # a copy: other nodes of the superstep find their records at the same time
+    made_before = (run.recall(id) for id in tuple(run.unused))
+    unused = [record for record in made_before if record is not None and record.caller == caller]
     left = [record for record in unused if run.spec.past.node(record.name) is not None]
     if not left:
         return
