@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "twinstep"
 
 # From the bottom up; what stands here is a module or package of twinstep, "" is twinstep/__init__.py itself.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "constants", "types", "policies", "ids", "scope", "version", "warnings"}),
+    frozenset({"errors", "constants", "types", "policies", "ids", "scope", "version", "warnings", "neighbours"}),
     frozenset(
         {"channels", "serde", "runtime", "config", "managed", "callbacks", "typing", "adapter", "drawing", "sql"}
     ),
@@ -34,6 +34,8 @@ UPWARDS: dict[tuple[str, str], str] = {
 }
 
 FOREIGN = ("langgraph", "langchain")
+# The module that is loaded only in programs that have loaded the library it is about.
+INTEGRATED = frozenset({("twinstep.integrations.langchain", "langchain_core")})
 MODULE_LINES = 500
 FUNCTION_LINES = 50
 
@@ -160,7 +162,7 @@ def foreign(tree: Tree) -> list[str]:
     return [
         str(each)
         for each in tree.imports
-        if each.imported.startswith(FOREIGN)
+        if (each.imported.startswith(FOREIGN) and (each.importer, each.imported.split(".")[0]) not in INTEGRATED)
         or (floor(each.importer) == 0 and each.imported.split(".")[0] not in sys.stdlib_module_names | {"twinstep"})
     ]
 

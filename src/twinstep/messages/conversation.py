@@ -13,6 +13,7 @@ from twinstep.ids import new_id, path_id
 from twinstep.messages.base import BaseMessage
 from twinstep.messages.convert import MessageLike, as_messages
 from twinstep.messages.openai import openai_content
+from twinstep.neighbours import meet_neighbours
 from twinstep.scope import current_scope
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
@@ -165,12 +166,16 @@ class Conversation(BinaryOperatorAggregate[Any, Any]):
     def blank(self) -> Self:
         new = super().blank()
         new.format, new._talk = self.format, None
+        meet_neighbours()  # a program with a conversation may hand it to another library's model
         return new
 
     def copy(self) -> Self:
         new = super().copy()
         new._talk = self._known()
         return new
+
+    def _kind(self) -> tuple[Any, ...]:
+        return (self.format,)  # whatever class of messages the annotation names
 
     def check(self, value: Any) -> Any:
         """Return a write as it is put on record: messages that have ids, one or a list as it was given."""

@@ -3,6 +3,7 @@
 from twinstep.models.base import Model
 from twinstep.models.factory import UnknownModelError, as_chat_model, init_chat_model
 from twinstep.models.function import FunctionModel, ModelFunctionError
+from twinstep.models.langchain import LangChainModel
 from twinstep.models.protocol import ChatModel
 from twinstep.models.relay import Relay, RelayError, relay
 from twinstep.models.sdk import BrokenAnswerError
@@ -14,6 +15,7 @@ __all__ = [
     "ChatModel",
     "FunctionModel",
     "InvalidToolError",
+    "LangChainModel",
     "Model",
     "ModelFunctionError",
     "Relay",

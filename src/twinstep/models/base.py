@@ -154,7 +154,12 @@ class Model(ABC):
 
     def about(self) -> dict[str, Any]:
         """Return what the pieces' metadata tell of the model."""
-        return {"ls_provider": self.provider, "ls_model_name": self.name, "ls_model_type": "chat"}
+        return {
+            "ls_provider": self.provider,
+            "ls_model_name": self.name,
+            "ls_model_type": "chat",
+            "ls_integration": "twinstep",
+        }
 
     def _prepare(
         self, messages: Conversation, config: Mapping[str, Any] | None, options: dict[str, Any]

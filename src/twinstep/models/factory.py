@@ -8,6 +8,7 @@ from typing import Any
 from twinstep.errors import TwinstepError, did_you_mean
 from twinstep.models.base import Model
 from twinstep.models.function import FunctionModel
+from twinstep.models.langchain import LangChainModel, is_langchain
 from twinstep.models.protocol import ChatModel
 
 PROVIDERS = {
@@ -51,13 +52,15 @@ def init_chat_model(model: str, *, model_provider: str | None = None, **options:
 
 
 def as_chat_model(value: Any) -> ChatModel:
-    """Return a model: from its name, a function, or a model object as it is.
+    """Return a model: from its name, a function, a model of LangChain, or a model object as it is.
 
     Raises:
         UnknownModelError: it is none of these.
     """
     if isinstance(value, str):
         return init_chat_model(value)
+    if is_langchain(value):
+        return LangChainModel(value)
     if isinstance(value, ChatModel):
         return value
     if callable(value):

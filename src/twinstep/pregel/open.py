@@ -10,6 +10,7 @@ from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.validate import address
 from twinstep.constants import DEFAULT_RECURSION_LIMIT, NS_END, NS_SEP
 from twinstep.errors import InvalidConfigError, did_you_mean
+from twinstep.neighbours import meet_neighbours
 from twinstep.pregel.compiled import Compiled, known_option, merged
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import Task
@@ -70,6 +71,7 @@ def open_call(
     limit = checked(config)
     callbacks = config.get("callbacks")
     if callbacks:
+        meet_neighbours()
         known = parent.run.log.listeners if parent is not None else ()
         listeners = (*listeners, *callback_listeners(callbacks, known))
     if options.durability is not None:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from twinstep.errors import CheckpointCorruptError, EncodingError, UnknownTypeError
+from twinstep.neighbours import meet_neighbours
 from twinstep.serde.kinds import ENCODERS, FINDERS, Encoder, Kind, Parts, qualified
 from twinstep.serde.shapes import Shape, shape_of
 
@@ -28,6 +29,7 @@ _names: Final[WeakKeyDictionary[type, str]] = WeakKeyDictionary()
 # Classes whose name was taken over by a later one: their living instances can still be stored.
 _replaced: Final[WeakKeyDictionary[type, Encoder]] = WeakKeyDictionary()
 FINDERS.append(_replaced.get)
+FINDERS.append(lambda cls: ENCODERS.get(cls) if meet_neighbours() else None)
 
 
 @overload
@@ -128,6 +130,8 @@ def find_class(name: str) -> type:
 
 def _known(name: str) -> Entry:
     entry = _entries.get(name)
+    if entry is None and meet_neighbours():
+        entry = _entries.get(name)
     if entry is None:
         raise UnknownTypeError(
             f"A stored value has the type '{name}', which is not registered in this program; import the module that "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, Protocol
 
+from twinstep.neighbours import meet_neighbours
 from twinstep.stream.events import Custom, Event, Interrupted, Namespace
 from twinstep.stream.modes import FILTERS, LIVE_MODES, NO_CHUNK, Keys, Render, check_modes
 from twinstep.types import StreamMode
@@ -67,6 +68,8 @@ class Listener:
         self.subgraphs, self.keys, self.depth, self.version = subgraphs, keys, len(base), version
         self.live: bool = subgraphs or not LIVE_MODES.isdisjoint(self.modes)
         self.shared: bool = "updates" in self.modes
+        if "messages" in self.modes:
+            meet_neighbours()
         self.chunks: deque[Any] = deque()
         self.wake: Callable[[], None] | None = None
         self._renders: dict[type, list[tuple[StreamMode, Render]]] = {}
