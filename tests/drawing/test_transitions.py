@@ -87,6 +87,15 @@ def test_edges_are_those_that_are_declared(builder, shown):
     assert arrows(builder.compile().get_graph()) == shown
 
 
+def test_a_join_of_some_says_how_many():
+    graph = build(nodes("a b c d"), [(START, name) for name in "abc"])
+    assert arrows(graph.add_edge(["a", "b", "c"], "d", join=2).compile().get_graph())[3:6] == [
+        "a>d=2 of 3",
+        "b>d=2 of 3",
+        "c>d=2 of 3",
+    ]
+
+
 def test_an_error_handler_shows_where_it_leads():
     def rescue(state: S, error: NodeError) -> Command[Literal["b"]]:
         return Command(goto="b")

@@ -19,6 +19,7 @@ def snapshot(builder: StateGraph[Any, Any, Any, Any]) -> StateGraph[Any, Any, An
     kept = copy(builder)
     kept.nodes, kept.edges, kept.waiting_edges = dict(builder.nodes), set(builder.edges), set(builder.waiting_edges)
     kept.defaults = copy(builder.defaults)
+    kept.quorums = dict(builder.quorums)
     kept.branches = {source: dict(branches) for source, branches in builder.branches.items()}
     return kept
 
@@ -31,7 +32,9 @@ def transitions(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
     for start, end in builder.edges:
         yield Edge(start, end)
     for starts, end in builder.waiting_edges:
-        yield from (Edge(start, end) for start in starts)
+        needed = builder.quorums[starts, end]
+        label = None if needed == len(starts) else f"{needed} of {len(starts)}"
+        yield from (Edge(start, end, label) for start in starts)
     for source, branches in builder.branches.items():
         for branch in branches.values():
             ends = branch.ends

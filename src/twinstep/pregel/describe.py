@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from twinstep.pregel import drive_sync
 from twinstep.pregel.threads import ThreadAccess
 from twinstep.types import RunnableConfig
 from twinstep.typing import ContextT, InputT, OutputT, StateT
+from twinstep.warnings import deprecate
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -99,7 +99,7 @@ class Described(ThreadAccess[StateT, ContextT, InputT, OutputT]):
 
     def get_config_jsonschema(self, *, include: Any = None) -> dict[str, Any]:
         """Return a JSON schema that shows the context as `configurable`; use `get_context_jsonschema` instead."""
-        warnings.warn("Use get_context_jsonschema() instead of get_config_jsonschema().", DeprecationWarning, 2)
+        deprecate("get_config_jsonschema()", "get_context_jsonschema()")
         context = self.get_context_jsonschema()
         properties = {} if context is None else {"configurable": context}
         return {"properties": properties, "title": self._title("Config"), "type": "object"}

@@ -45,15 +45,15 @@ def _metadata(spec: ProgramSpec, node: NodeSpec) -> dict[str, Any] | None:
 
 
 def _merged(edges: Iterable[Edge]) -> list[Edge]:
-    """Return one edge for each pair of nodes: conditional if none is taken always, with the labels of all choices."""
+    """Return one edge for each pair of nodes: conditional if none is taken always. It has their labels."""
     pairs: dict[tuple[str, str], list[Edge]] = {}
     for edge in edges:
         pairs.setdefault((edge.source, edge.target), []).append(edge)
     found = []
     for (source, target), same in sorted(pairs.items()):
-        labels = dict.fromkeys(edge.data for edge in same if edge.data is not None)
-        conditional = all(edge.conditional for edge in same)
-        found.append(Edge(source, target, ", ".join(labels) or None if conditional else None, conditional))
+        static = [edge for edge in same if not edge.conditional]
+        labels = dict.fromkeys(edge.data for edge in static or same if edge.data is not None)
+        found.append(Edge(source, target, ", ".join(labels) or None, not static))
     return found
 
 
