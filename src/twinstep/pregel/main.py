@@ -118,7 +118,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         self.retry_policy, self.cache_policy, self.step_timeout = retry, cache_policy, step_timeout
         self.stream_mode: StreamMode = stream_mode or self.stream_mode
         self.print_mode: tuple[StreamMode, ...] = DEBUG if debug else ()
-        self.transformers = check_transformers(stream_transformers)
+        self.transformers: Sequence[Factory] = check_transformers(stream_transformers)
 
     @overload
     def invoke(
