@@ -141,7 +141,7 @@ def hang_node(state: State) -> None:
     elsewhere.hang(state["log"][0])
 
 
-def test_a_failing_sibling_kills_the_process_on_an_event_loop(tmp_path):
+def test_a_failing_sibling_kills_the_process(lane, tmp_path):
     path = tmp_path / "pid"
 
     async def fail(state: State) -> State:
@@ -152,7 +152,7 @@ def test_a_failing_sibling_kills_the_process_on_an_event_loop(tmp_path):
     graph.add_node("hang", hang_node, executor="process").add_node("fail", fail)
     graph.add_edge(START, "hang").add_edge(START, "fail")
     with pytest.raises(OutOfStock):
-        asyncio.run(graph.compile().ainvoke({"x": 1, "log": [str(path)]}))
+        within(LONG, lambda: lane.invoke(graph.compile(), {"x": 1, "log": [str(path)]}))
     assert_dies(process_in(path))
 
 

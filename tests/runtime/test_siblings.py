@@ -23,6 +23,7 @@ from tests.runtime.programs import (
     noted,
     recorded,
     run_to_rest,
+    within,
 )
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.func import entrypoint, task
@@ -229,3 +230,55 @@ def test_a_failure_waits_until_finished_siblings_are_on_record(lane, saver, thre
         lane.invoke(graph, {"x": 1}, thread)
     bad.on = False
     assert lane.invoke(graph, None, thread)["log"] == ["fine", "zbad"]
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["invoke", "stream"])
+def test_coroutines_beside_a_failed_node_are_cancelled_by_synchronous_callers_too(saver, thread, live):
+    at_work, cancelled = threading.Event(), []
+
+    async def slow(state: State) -> State:
+        at_work.set()
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            cancelled.append("slow")
+            raise
+        return {"log": ["slow"]}
+
+    def zbad(state: State) -> State:
+        assert at_work.wait(LONG)
+        raise Boom("boom")
+
+    graph = fan(slow, zbad).compile(saver)
+    with pytest.raises(Boom) as caught:
+        within(LONG / 2, lambda: graph.invoke({"x": 1}, thread, stream_mode="tasks" if live else "values"))
+    assert cancelled == ["slow"]
+    assert caught.value.__cause__ is None
+    assert set(graph.get_state(thread).next) == {"slow", "zbad"}
+
+
+def test_coroutines_beside_a_failed_task_are_cancelled_by_synchronous_callers_too(thread):
+    at_work, cancelled = threading.Event(), []
+
+    @task
+    async def waits(n: int) -> None:
+        at_work.set()
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            cancelled.append(n)
+            raise
+
+    @task
+    def fails(n: int) -> None:
+        assert at_work.wait(LONG)
+        raise Boom("boom")
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def flow(n: int) -> Any:
+        waits(1)
+        return fails(2).result()
+
+    with pytest.raises(Boom):
+        within(LONG / 2, lambda: flow.invoke(1, thread))
+    assert cancelled == [1]

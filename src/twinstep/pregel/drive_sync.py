@@ -10,13 +10,13 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 from twinstep.errors import NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
 from twinstep.pregel.execute import run_node
-from twinstep.pregel.task import NodeTask
+from twinstep.pregel.task import NodeTask, Task
 from twinstep.pregel.workers import THREADS, Job, in_slot
 from twinstep.stream import Listener
 
@@ -81,10 +81,13 @@ def drain(listener: Listener) -> Generator[Any]:
 
 
 class Batch:
-    """Tasks of one superstep, taken by whichever thread is free; each thread that takes one calls the next thread."""
+    """Tasks of one superstep, taken by whichever thread is free; each thread that takes one calls the next thread.
+
+    The first failure cancels the coroutines of the others; plain functions are waited for.
+    """
 
     def __init__(self, tasks: Sequence[NodeTask], finished: Callable[[], object]) -> None:
-        self._tasks = deque(tasks)
+        self._all, self._tasks = tasks, deque(tasks)
         self._left = len(tasks)
         self._finished = finished
         self._lock = Lock()
@@ -105,7 +108,7 @@ class Batch:
             if not self._stopped:
                 self._run(task)
                 if task.error is not None:
-                    self._stopped = True
+                    self._failed(task)
             with self._lock:
                 self._left -= 1
                 last = self._left == 0
@@ -118,6 +121,16 @@ class Batch:
         except BaseException as error:  # whatever happens, the batch has to end
             task.error = error
 
+    def _failed(self, failed: NodeTask) -> None:
+        """Begin no further task and cancel what can be; what was cancelled because of another has no error."""
+        if was_cancelled(failed, failed.error):
+            failed.error = None
+        if not self._stopped:
+            self._stopped = True
+            for task in self._all:
+                if task is not failed:
+                    task.abort()
+
     def is_open(self) -> bool:
         """Tell whether there are tasks left to begin."""
         return bool(self._tasks)
@@ -125,6 +138,15 @@ class Batch:
     def stop(self) -> None:
         """Begin no further task."""
         self._stopped = True
+
+
+def was_cancelled(task: Task, error: BaseException | None) -> bool:
+    """Tell whether an error means that a task was cancelled because nobody waited for it any more."""
+    if not task.unwanted or error is None:
+        return False
+    from twinstep.pregel.portal import Cancelled
+
+    return isinstance(error, Cancelled)
 
 
 class Helper(Job):
@@ -198,14 +220,21 @@ def _call(effect: Call) -> Any:
 def _await(effect: Call, coroutine: Any) -> Any:
     from twinstep.pregel.portal import Cancelled, run_coroutine
 
-    future = run_coroutine(coroutine, effect.task.run.root)
+    task = effect.task
+    future = task.awaited = run_coroutine(coroutine, task.run.root)
+    if task.unwanted:
+        future.abort()
     try:
         return future.result()
     except Cancelled as error:
-        raise NodeCancelledError(effect.task.name) from error
+        if task.unwanted:
+            raise
+        raise NodeCancelledError(task.name) from error
     except BaseException:
         future.cancel()
         raise
+    finally:
+        task.awaited = None
 
 
 def _timed_call(effect: Call) -> Any:
@@ -230,7 +259,11 @@ def _started(effect: Call) -> Future[Any]:
     if action.is_async:
         from twinstep.pregel.portal import run_coroutine
 
-        return run_coroutine(action.fn(*effect.args, **effect.kwargs), effect.task.run.root)
+        task = effect.task
+        task.awaited = run_coroutine(action.fn(*effect.args, **effect.kwargs), task.run.root)
+        if task.unwanted:
+            task.awaited.abort()
+        return cast("Future[Any]", task.awaited)
     future: Future[Any] = Future()
     untimed = Call(action, effect.args, effect.kwargs, effect.task)
     context = copy_context()

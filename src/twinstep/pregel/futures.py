@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twinstep.errors import OutsideRunError
 from twinstep.pregel.action import Action
 from twinstep.pregel.calls import path_on_record
-from twinstep.pregel.drive_sync import settle
+from twinstep.pregel.drive_sync import settle, was_cancelled
 from twinstep.pregel.execute import call_digest, recorded, run_call
 from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import Job, in_slot, lend
@@ -70,7 +70,10 @@ class SyncFuture(Job, Future[Any]):
         """Give the task up, if it has not begun."""
         return self.claim() and super().cancel()
 
-    give_up = cancel
+    def give_up(self) -> None:
+        """Cancel the task if it has not begun, or is a coroutine; a plain function goes on."""
+        if not self.cancel():
+            self._task.abort()
 
     def wait(self) -> None:
         """Wait for the end, in a thread."""
@@ -81,7 +84,7 @@ class SyncFuture(Job, Future[Any]):
     def failure(self) -> tuple[BaseException, bool] | None:
         """Return the error of a task that has ended, and whether somebody has seen it."""
         error = None if self.cancelled() else super().exception()
-        return None if error is None else (error, self.observed)
+        return None if error is None or was_cancelled(self._task, error) else (error, self.observed)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         from asyncio import wrap_future

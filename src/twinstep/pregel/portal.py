@@ -50,7 +50,24 @@ PORTAL = Portal()
 os.register_at_fork(after_in_child=PORTAL.reset)
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, Any], root: Root) -> Future[Any]:
+class Awaited(Future[Any]):
+    """The outcome of a coroutine on another thread's loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self.task: asyncio.Task[Any] | None = None
+
+    def abort(self) -> None:
+        """Cancel the coroutine; the outcome comes when it has ended. May be called from any thread."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, Any], root: Root) -> Awaited:
     """Start a coroutine of a run, in the context of the caller, on the run's loop, if it has one, or a private one.
 
     A private loop is also used when the caller itself runs on the run's loop and would wait for itself.
@@ -62,10 +79,10 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any], root: Root) -> Future[Any
         from twinstep.pregel.drive_async import Gate
 
         root.gate = Gate(root.limit, loop)
-    outcome: Future[Any] = Future()
+    outcome = Awaited(loop)
 
     def start() -> None:
-        task = loop.create_task(coroutine)
+        task = outcome.task = loop.create_task(coroutine)
         task.add_done_callback(finish)
         outcome.add_done_callback(lambda f: loop.call_soon_threadsafe(task.cancel) if f.cancelled() else None)
 

@@ -36,6 +36,8 @@ class Task:
         written: what the nodes of the run nested in it wrote, when it is a graph used as a node.
         cached: whether the outcome comes from the cache.
         fenced: whether the engine has given the running attempt up; what it still does is ignored.
+        unwanted: whether nobody waits for the outcome any more, because what it belongs to has failed.
+        awaited: the coroutine of this task that a thread waits for.
     """
 
     # defaults here, because most tasks never touch most of them
@@ -50,7 +52,8 @@ class Task:
     asked: set[Path] | None = None
     pending: list[Any] | None = None
     failure: NodeError | None = None
-    cached = fenced = gated = False
+    cached = fenced = gated = unwanted = False
+    awaited: Any = None
     holds: bool | None = None
     _id: str | None = None
     trace_outputs: Callable[[Any], Any] | None = None
@@ -101,6 +104,13 @@ class Task:
             return tuple(rest)
         call = ns.rpartition(NS_SEP)[2]
         return (*parent.position, "nested", call if call.isdigit() else "0", step, *rest)
+
+    def abort(self) -> None:
+        """Cancel the coroutine that a thread waits for, now or when there is one; a plain function goes on."""
+        self.unwanted = True
+        awaited = self.awaited
+        if awaited is not None:
+            awaited.abort()
 
     def begin(self) -> None:
         """Start an attempt: everything is counted anew, so that the same calls find the same records."""
