@@ -10,7 +10,9 @@ from tests.conftest import Lane
 from tests.graph.kit import S, build, letters, row, says
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.errors import GraphValidationError, InvalidConfigError, InvalidUpdateError, NoCheckpointerError
+from twinstep.func import entrypoint
 from twinstep.graph import END, START, StateGraph
+from twinstep.pregel.protocol import PregelProtocol
 from twinstep.types import Command, Send
 
 Builder = StateGraph[Any, Any, Any, Any]
@@ -215,3 +217,9 @@ def test_the_name_of_the_constant_is_not_its_value(lane: Lane) -> None:
     graph = row({"a": says("a")}).add_conditional_edges("a", lambda s: "END").compile()
     with pytest.raises(InvalidUpdateError, match="END is a constant"):
         lane.invoke(graph, {})
+
+
+def test_whatever_runs_like_a_graph_can_be_held_as_one() -> None:
+    held: list[PregelProtocol] = [row({"a": says("a")}).compile(), entrypoint()(lambda state: state)]
+    assert all(isinstance(each, PregelProtocol) for each in held)
+    assert not isinstance(row({"a": says("a")}), PregelProtocol), "a builder cannot be run"

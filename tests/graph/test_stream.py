@@ -105,6 +105,7 @@ def test_w41_options_that_do_not_exist_are_refused(options: Any, message: str, l
 # ---------------------------------------------------------------------- invoke
 
 
+@pytest.mark.filterwarnings("ignore:'durability' has no effect")
 @pytest.mark.parametrize(
     ("options", "out"),
     [
