@@ -16,6 +16,7 @@ from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import NodeError, NodeTimeoutError
+from twinstep.func import task
 from twinstep.graph import START, StateGraph
 from twinstep.types import CachePolicy, Command, RetryPolicy, TracePolicy, interrupt, omit_payload
 
@@ -146,6 +147,32 @@ def test_w53_a_handler_that_is_resumed_has_the_real_failure_and_the_node_does_no
         out = lane.invoke(asking_handler(saver, node), Command(resume="yes"), thread, durability=durability)
     assert out["log"] == ["yes", "ConnectionError", "a", "fin"]
     assert tries == [1]
+
+
+def test_what_a_node_has_asked_and_called_is_apart_from_what_its_handler_asks_and_calls(
+    saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+) -> None:
+    ran: list[Any] = []
+
+    @task
+    def note(what: str) -> str:
+        ran.append(what)
+        return what
+
+    def node(state: S) -> dict[str, Any]:
+        note("node").result()
+        raise ValueError(interrupt("which?"))
+
+    def handler(state: S, error: NodeError) -> dict[str, Any]:
+        called = note("handler").result()
+        return {"log": [str(error.error), called, interrupt("which?"), interrupt("sure?")]}
+
+    graph = row({"n": (node, {"error_handler": handler})}).compile(saver)
+    inputs: list[Any] = [{}, Command(resume="a"), Command(resume="b")]
+    asked = [lane.invoke(graph, given, thread) for given in inputs]
+    assert [out["__interrupt__"][0].value for out in asked] == ["which?", "which?", "sure?"]
+    assert lane.invoke(graph, Command(resume="c"), thread)["log"] == ["a", "handler", "b", "c"]
+    assert ran == ["node", "handler"]
 
 
 def test_a_node_whose_handler_failed_is_tried_again(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from twinstep.cache.flight import SingleFlight
 from twinstep.checkpoint.format import Record, RecordKind, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.constants import MEMORIES
@@ -25,8 +24,9 @@ from twinstep.errors import (
     is_invalid_resume,
 )
 from twinstep.ids import question_id
+from twinstep.pregel.caching import cached
 from twinstep.pregel.calls import ADVICE, check_made, sketch
-from twinstep.pregel.effects import CacheGet, CachePut, Call, Join, Program, Sleep, Store, Wait
+from twinstep.pregel.effects import Call, Join, Program, Sleep, Store
 from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
@@ -34,9 +34,6 @@ from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
 from twinstep.types import Command, Interrupt, RetryPolicy
 
-T = TypeVar("T", bound=Task)
-FLIGHTS = SingleFlight()
-"""The cached calls that run at this moment, in the whole process."""
 FAILED = "failed:"
 """Begins the id of the record of a failure that was given to the node's error handler."""
 
@@ -114,29 +111,6 @@ def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: in
             delay = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1))
             return delay * random.uniform(0.5, 1) if policy.jitter else delay
     return None
-
-
-def cached(task: T, make: Callable[[T], Program[Any]]) -> Program[Any]:
-    """Return what the cache holds for a task's arguments, or make it and keep it.
-
-    Calls with equal keys that run at the same time wait for the first of them.
-    """
-    policy, cache = task.cache, task.run.cache
-    assert policy is not None
-    from twinstep.cache.key import default_cache_key  # only programs that cache pay for it
-
-    arguments = (policy.key_func or default_cache_key)(*task.args, **task.kwargs)
-    key = (task.action.cache_namespace(), arguments if isinstance(arguments, str) else arguments.hex())
-    while not (claim := FLIGHTS.claim((id(cache), key))).leads:
-        yield Wait(claim.done)
-    with claim:
-        hit = yield CacheGet(cache, key)
-        if hit is not None:
-            task.cached = True
-            return hit[0]
-        value = yield from make(task)
-        yield CachePut(cache, key, value, policy.ttl)
-        return value
 
 
 def release(run: Run, errors: Sequence[BaseException]) -> Program[None]:
@@ -446,13 +420,15 @@ def _handle(task: NodeTask, error: Exception) -> Program[None]:
     """Give a failure to the node's error handler; it is on record, so that a resumed run goes on with the handler."""
     handler = task.node.error_handler
     assert handler is not None
+    scope = task.at("handler")  # what the handler calls and asks is not what the node has called and asked
+    scope.action, scope.retry, scope.timeout = handler.action, handler.retry, handler.timeout
+    scope.failure = NodeError(task.name, error)
+    token = SCOPE.set(scope)
     try:
         yield from keep_failure(task, error)
-        task.failure = NodeError(task.node.name, error)
-        task.action, task.retry, task.timeout, task.attempt = handler.action, handler.retry, handler.timeout, 0
-        task.name = handler.name
+        scope.name = task.name = handler.name
         task.emit_started()
-        task.writes = yield from _writes(task, handler)
+        task.writes = yield from _writes(scope, handler)
     except GraphInterrupt as signal:
         task.interrupts = signal.interrupts
     except Exception as second:
@@ -464,6 +440,9 @@ def _handle(task: NodeTask, error: Exception) -> Program[None]:
         raise
     except BaseException as signal:
         task.error = signal
+    finally:
+        end_scope()
+        SCOPE.reset(token)
 
 
 def _writes(task: NodeTask, handler: NodeSpec | None = None) -> Program[list[Write]]:

@@ -128,6 +128,14 @@ class Task:
         new.fenced = False
         return new
 
+    def at(self, place: str) -> Self:
+        """Return the scope of other code that runs for this task: what it starts and asks is known by a place below."""
+        new = copy(self)
+        new.path, new._id = (*self.path, place), None
+        new.attempt, new.first = 0, 0.0
+        new.calls = new.asked = new.pending = None
+        return new
+
     def occurrence(self, key: Any) -> int:
         """Return how often `key` was counted before in this attempt."""
         if self.calls is None:
