@@ -27,7 +27,7 @@ LONG = 20.0
 
 _MASTER = """
 import json, os, sys, traceback
-from tests.runtime.jobs import {name} as work, warm
+from {module} import {name} as work, warm
 warm()
 for line in sys.stdin:
     job = json.loads(line)
@@ -105,11 +105,12 @@ class Kennel:
     """Runs jobs in processes.
 
     Args:
-        name: the function of `tests.runtime.jobs` that does a job.
+        name: the function that does a job.
+        module: where it is; its `warm` loads what the jobs need.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, module: str = "tests.runtime.jobs") -> None:
+        self._name, self._module = name, module
         self._dogs: list[Dog] = []
 
     def __enter__(self) -> Self:
@@ -120,7 +121,7 @@ class Kennel:
             "PYTHONPATH": os.pathsep.join(path),
         }
         self._master = subprocess.Popen(
-            [sys.executable, "-c", _MASTER.replace("{name}", self._name)],
+            [sys.executable, "-c", _MASTER.format(module=self._module, name=self._name)],
             cwd=ROOT,
             env=env,
             stdin=subprocess.PIPE,

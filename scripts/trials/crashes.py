@@ -1,0 +1,98 @@
+"""A crash, and a failed write, at every write that a program makes."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from scripts.trials.trial import Figure, Scale, Trial
+
+from tests.runtime.jobs import KINDS, check_effects, expected, mixed
+from tests.runtime.kennel import Kennel
+from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.checkpoint.rows import Commit
+from twinstep.errors import CheckpointStorageError, TwinstepError
+from twinstep.types import Command
+
+
+def crashes(scale: Scale) -> Iterator[Figure]:
+    """A process that ends at its k-th commit, before or after it is stored, for every k."""
+    for kind in KINDS:
+        wrong = tried = 0
+        with Kennel("run_mixed") as kennel, TemporaryDirectory() as folder:
+            path = Path(folder) / "t.sqlite"
+            for moment in ("before", "after"):
+                for k in range(1, 200):
+                    job: dict[str, Any] = {"path": str(path), "thread": f"{moment}{k}", "kind": kind, "lane": "sync"}
+                    if kennel.start(**job, die_at=k, moment=moment).said():
+                        break  # it came to its end
+                    tried += 1
+                    try:
+                        assert ast.literal_eval(kennel.start(**job).said()) == expected(kind)
+                        check_effects(Path(f"{path}.{moment}{k}.effects").read_text(), expected(kind)["log"])
+                    except (AssertionError, SyntaxError, ValueError):
+                        wrong += 1
+        yield Figure(f"{kind}: wrong results, acknowledged work done again", wrong, 0, tried)
+
+
+class Failing(InMemorySaver):
+    """Refuses its `at`-th commit and all after it, until it is mended."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.commits = at, 0
+
+    def commit(self, commit: Commit) -> None:
+        self.commits += 1
+        if self.commits >= self.at:
+            raise CheckpointStorageError("The disk is full.")
+        super().commit(commit)
+
+
+def failed_writes(scale: Scale) -> Iterator[Figure]:
+    """A database that fails at the k-th write, for every k, and is mended."""
+    for kind in KINDS:
+        wrong = late = tried = 0
+        for k in range(1, 200):
+            saver, ran = Failing(k), list[str]()
+
+            def note(what: str, name: str, ran: list[str] = ran, saver: Failing = saver) -> None:
+                if what == "ran" and saver.commits >= saver.at:
+                    ran.append(name)
+
+            program = mixed(kind, saver, note)
+            config: Any = {"configurable": {"thread_id": "1"}}
+            start: Any = {"x": 1} if kind == "graph" else 1
+            try:
+                through(program, start, config)
+                break  # there was no such write
+            except TwinstepError:
+                pass
+            tried += 1
+            late = max(late, len(ran))
+            saver.at = 10**9
+            begun = program.get_state(config).metadata
+            wrong += through(program, None if begun else start, config) != expected(kind)
+        yield Figure(f"{kind}: wrong results after the database was mended", wrong, 0, tried)
+        yield Figure(f"{kind}: effects that still ran after the failure", late, 3, tried)
+
+
+def through(program: Any, input: Any, config: Any) -> Any:
+    """Run a program to its end, answering what it asks."""
+    state = program.get_state(config)
+    if state.interrupts:
+        input = Command(resume={question.id: "!" for question in state.interrupts})
+    is_coroutine = program.name == "aflow"
+    while True:
+        result = asyncio.run(program.ainvoke(input, config)) if is_coroutine else program.invoke(input, config)
+        state = program.get_state(config)
+        if not state.interrupts:
+            return result
+        input = Command(resume={question.id: "!" for question in state.interrupts})
+
+
+TRIALS: list[Trial] = [crashes, failed_writes]
