@@ -59,14 +59,22 @@ class ModelStub:
 
     base_url = openai_url
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Begin to serve; `with` does so too, and stops at its end."""
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def stop(self) -> None:
+        """Stop serving and give the port back."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     def answer(self, request: Received) -> tuple[Reply | Failure, str]:
         """Record a request; return the answer that is due, and a number for it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ class Reply:
     text: str = ""
     delay: float = 0.0
     cut_after: int | None = None
-    tool_calls: tuple[tuple[str, Mapping[str, Any] | str], ...] = ()
+    tool_calls: Sequence[tuple[str, Mapping[str, Any] | str]] = ()
     thinking: str = ""
 
     @property
