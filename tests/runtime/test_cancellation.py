@@ -273,11 +273,12 @@ def test_a_synchronous_node_of_a_cancelled_run_does_nothing_more(thread):
     assert effects == ["second"]
 
 
-def test_a_node_that_raises_cancelled_error_by_itself_is_named(lane, saver, thread):
+@pytest.mark.parametrize("timeout", [None, LONG])
+def test_a_node_that_raises_cancelled_error_by_itself_is_named(lane, saver, thread, timeout):
     async def rude(state: State) -> State:
         raise asyncio.CancelledError
 
-    graph = chain("a", rude).compile(saver)
+    graph = chain("a").add_node("rude", rude, timeout=timeout).add_edge("a", "rude").compile(saver)
     with pytest.raises(NodeCancelledError, match="'rude'"):
         lane.invoke(graph, {"x": 1}, thread)
     assert lane.state(graph, thread).next == ("rude",)

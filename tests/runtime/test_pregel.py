@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -219,6 +220,14 @@ def test_values_are_shown_of_all_channels_or_of_the_named_ones(lane):
     assert lane.stream(program, {"a": "x"}) == [{"b": "xx"}]
     named = app(double().write_to("b"), stream_channels="b")
     assert lane.stream(named, {"a": "x"}, stream_mode=["values", "updates"])[-1] == ("values", "xx")
+
+
+def test_an_eager_stream_runs_its_nodes_beside_the_reader():
+    threads: list[int] = []
+    node = NodeBuilder().subscribe_only("a").do(lambda x: threads.append(threading.get_ident())).write_to("b")
+    for eager in (False, True):
+        list(app(node, stream_eager=eager).stream({"a": "x"}))
+    assert [thread == threading.get_ident() for thread in threads] == [True, False]
 
 
 def test_the_attributes_of_a_program():

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from twinstep.errors import NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
@@ -218,7 +218,7 @@ def _call(effect: Call) -> Any:
 
 
 def _await(effect: Call, coroutine: Any) -> Any:
-    from twinstep.pregel.portal import Cancelled, run_coroutine
+    from twinstep.pregel.portal import run_coroutine
 
     task = effect.task
     future = task.awaited = run_coroutine(coroutine, task.run.root)
@@ -226,15 +226,20 @@ def _await(effect: Call, coroutine: Any) -> Any:
         future.abort()
     try:
         return future.result()
-    except Cancelled as error:
-        if task.unwanted:
-            raise
-        raise NodeCancelledError(task.name) from error
-    except BaseException:
+    except BaseException as error:
         future.cancel()
-        raise
+        raise_named(task, error)
     finally:
         task.awaited = None
+
+
+def raise_named(task: Task, error: BaseException) -> NoReturn:
+    """Raise what a coroutine has raised; a cancellation that nobody asked for is an error of its code."""
+    from twinstep.pregel.portal import Cancelled
+
+    if isinstance(error, Cancelled) and not task.unwanted:
+        raise NodeCancelledError(task.name) from error
+    raise error
 
 
 def _timed_call(effect: Call) -> Any:
@@ -251,6 +256,10 @@ def _timed_call(effect: Call) -> Any:
         except TimeoutError:  # look again: there may have been a sign of life
             if future.done():
                 raise
+        except BaseException as error:
+            if effect.action.is_async:
+                raise_named(effect.task, error)
+            raise
 
 
 def _started(effect: Call) -> Future[Any]:

@@ -68,6 +68,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         stream_mode: what `stream` shows when it is not told.
         step_timeout: seconds that one superstep may take.
         debug: print updates and values of every run.
+        stream_eager: run every superstep in worker threads while a stream is read, whatever its modes.
         stream_transformers: make further projections of its run streams; see `stream_events`.
         options: the other arguments of `Compiled`: checkpointer, store, cache, context_schema, config, on_mismatch ...
 
@@ -96,6 +97,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         stream_mode: StreamMode | None = None,
         step_timeout: float | None = None,
         debug: bool = False,
+        stream_eager: bool = False,
         stream_transformers: Sequence[Factory] | None = None,
         **options: Any,
     ) -> None:
@@ -119,6 +121,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         self.stream_mode: StreamMode = stream_mode or self.stream_mode
         self.print_mode: tuple[StreamMode, ...] = DEBUG if debug else ()
         self.transformers: Sequence[Factory] = check_transformers(stream_transformers)
+        self.stream_eager = stream_eager
 
     @overload
     def invoke(
@@ -339,7 +342,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
     def _listener(self, modes: Modes, subgraphs: bool, options: Options, version: Version) -> Listener:
         check_version(version)
         listener = Listener(modes, subgraphs=subgraphs, keys=options.output_keys, version=version)
-        if self.spec.functional and "updates" in listener.modes:
+        if self.stream_eager or (self.spec.functional and "updates" in listener.modes):
             listener.live = True  # the tasks of an entrypoint are its steps
         return listener
 
