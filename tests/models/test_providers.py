@@ -123,7 +123,7 @@ def test_arguments_that_are_no_json_are_a_message_and_not_a_crash(provider: Prov
     assert (reply.tool_calls, reply.invalid_tool_calls[0]["args"]) == ([], '{"city": ')
 
 
-ERRORS = [(400, "BadRequestError"), (401, "AuthenticationError"), (429, "RateLimitError"), (500, "InternalServerError")]
+ERRORS = [(401, "AuthenticationError"), (429, "RateLimitError"), (500, "InternalServerError")]
 
 
 @pytest.mark.parametrize(("status", "error"), ERRORS)
