@@ -23,7 +23,7 @@ from twinstep.scope import Scope, current_scope
 from twinstep.serde import register_type
 from twinstep.stream.events import Message
 
-__all__ = ["GraphRunnable", "as_runnable", "to_langchain"]
+__all__ = ["as_runnable", "to_langchain"]
 
 _STORED = (
     "HumanMessage", "SystemMessage", "AIMessage", "ToolMessage", "FunctionMessage", "ChatMessage", "RemoveMessage",
@@ -39,7 +39,7 @@ class _Answer(NamedTuple):
     pieces: list[None]
 
 
-class Listener(BaseCallbackHandler):
+class _Listener(BaseCallbackHandler):
     """Shows what models say in the `messages` stream of the run whose code asked them; one serves all runs."""
 
     run_inline = True  # in the order of the pieces, on the event loop too
@@ -102,9 +102,9 @@ class Listener(BaseCallbackHandler):
 class _WhenListening:
     """In place of a context variable: the handler that shows messages, in code of a run that wants them."""
 
-    handler = Listener()
+    handler = _Listener()
 
-    def get(self) -> Listener | None:
+    def get(self) -> _Listener | None:
         scope = current_scope()
         return self.handler if scope is not None and scope.run.emitter(Message) is not None else None
 
@@ -137,7 +137,7 @@ def _forward() -> None:
     register_configure_hook(hook, inheritable=True)
 
 
-class GraphRunnable(Runnable[Any, Any]):
+class _GraphRunnable(Runnable[Any, Any]):
     """A compiled graph or entrypoint where LangChain expects a runnable.
 
     Args:
@@ -145,8 +145,8 @@ class GraphRunnable(Runnable[Any, Any]):
     """
 
     def __init__(self, graph: Any) -> None:
-        self.graph = graph
-        self.name = graph.name
+        self.graph: Any = graph
+        self.name: str | None = graph.name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the graph; handlers of the config hear of it as of a chain."""
@@ -176,9 +176,9 @@ class GraphRunnable(Runnable[Any, Any]):
             yield chunk
 
 
-def as_runnable(graph: Any) -> GraphRunnable:
+def as_runnable(graph: Any) -> Any:
     """Return a compiled graph or entrypoint as a LangChain runnable, for pipes (`prompt | as_runnable(graph)`)."""
-    return GraphRunnable(graph)
+    return _GraphRunnable(graph)
 
 
 def to_langchain(message: BaseMessage) -> Any:
