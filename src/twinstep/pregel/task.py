@@ -52,7 +52,10 @@ class Task:
     asked: set[Path] | None = None
     pending: list[Any] | None = None
     failure: NodeError | None = None
-    cached = fenced = gated = unwanted = False
+    cached: bool = False
+    fenced: bool = False
+    gated: bool = False
+    unwanted: bool = False
     awaited: Any = None
     holds: bool | None = None
     _id: str | None = None
