@@ -11,8 +11,15 @@ from pydantic import BaseModel
 
 from tests.prebuilt.kit import asked, call, in_graph, refusal, shown
 from twinstep import START, Command, Send, StateGraph, entrypoint, interrupt, task
+from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_config
-from twinstep.errors import GraphInterrupt, GraphValidationError, InvalidUpdateError, NoCheckpointerError
+from twinstep.errors import (
+    GraphInterrupt,
+    GraphValidationError,
+    InvalidUpdateError,
+    NoCheckpointerError,
+    OutsideRunError,
+)
 from twinstep.graph import MessagesState
 from twinstep.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from twinstep.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
@@ -573,6 +580,31 @@ def test_in_an_entrypoint(lane, saver):
         return (await node.ainvoke([asked(call("add", {"a": n, "b": 1}))]))[0].content
 
     assert lane.invoke(aflow if lane.is_async else flow, 4, THREAD) == "5"
+
+
+def test_synchronous_use_under_a_running_loop_as_in_a_notebook():
+    asks = asked(call("add", SUM, "1"), call("aadd", SUM, "2"))
+
+    async def cell() -> None:
+        assert shown(ToolNode([add, aadd]).invoke([asks])) == [("1", "success", "3"), ("2", "success", "3")]
+        assert tool(aadd).invoke(SUM) == 3
+        for saver in (None, InMemorySaver()):
+            graph = in_graph(ToolNode([add, aadd]), checkpointer=saver)
+            assert [message.text for message in graph.invoke({"messages": [asks]}, THREAD)["messages"]] == [
+                "",
+                "3",
+                "3",
+            ]
+
+    asyncio.run(cell())
+
+
+def test_synchronous_use_in_a_coroutine_of_a_run_is_refused(lane):
+    async def node(state: MessagesState) -> Any:
+        return ToolNode([add]).invoke(state)
+
+    with pytest.raises(OutsideRunError, match="was invoked in asynchronous code; write `await"):
+        lane.invoke(in_graph(node), {"messages": [asked(call("add", SUM))]})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tools: what the model sees of a function, what reaches the function, and what cannot be a tool."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypedDict, cast
 
 import pytest
@@ -166,6 +167,10 @@ def nameless_type(a: "Missing") -> None:  # type: ignore[name-defined]  # noqa: 
     """Take what does not exist."""
 
 
+def no_json(back: Callable[[int], int]) -> None:
+    """Take a function."""
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -175,6 +180,7 @@ def nameless_type(a: "Missing") -> None:  # type: ignore[name-defined]  # noqa: 
         (lambda: Tool(positional), "Tool 'positional' has the parameter 'a: int'"),
         (lambda: Tool(nameless_type), "An annotation of tool 'nameless_type' cannot be found: name 'Missing'"),
         (lambda: Tool(cast(Any, 5)), "A tool is made of a function, got int"),
+        (lambda: Tool(no_json), "The parameters of tool 'no_json' cannot be described to a model"),
         (lambda: Tool(weather.func, name="a b"), "'a b' cannot be the name of a tool"),
         (lambda: Tool(weather.func, response_format=cast(Any, "both")), "not 'both'"),
         (lambda: Tool(weather.func, args_schema=dict), "args_schema is a pydantic model class"),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from twinstep.errors import InvalidUpdateError, TwinstepError, did_you_mean
+from twinstep.errors import InvalidUpdateError, OutsideRunError, TwinstepError, did_you_mean
 from twinstep.messages import ToolMessage
 from twinstep.prebuilt.injection import ToolRuntime
 from twinstep.prebuilt.outcome import content_of, is_message
 from twinstep.prebuilt.tools import AnyTool, ToolInvocationError
-from twinstep.pregel.portal import run_coroutine
+from twinstep.pregel.futures import running_loop
+from twinstep.pregel.portal import PORTAL, run_coroutine
 from twinstep.scope import current_scope
 from twinstep.types import Command
 
@@ -49,7 +53,23 @@ def settled(value: Any) -> Any:
     if not inspect.iscoroutine(value):
         return value
     scope = current_scope()
-    return asyncio.run(value) if scope is None else run_coroutine(value, scope.run.root).result()
+    if scope is not None:
+        return run_coroutine(value, scope.run.root).result()
+    run = partial(asyncio.run, value)
+    return run() if running_loop() is None else beside_loop("a tool", run)
+
+
+def beside_loop(what: str, run: Callable[[], Any]) -> Any:
+    """Run synchronous code that was called where an event loop is running, as in a notebook: in a thread of its own.
+
+    Raises:
+        OutsideRunError: the loop is that of the run, which would wait for itself.
+    """
+    scope, loop = current_scope(), running_loop()
+    if scope is not None and (loop is scope.run.root.loop or PORTAL.owns(loop)):
+        raise OutsideRunError(f"{what} was invoked in asynchronous code; write `await ....ainvoke(...)` there.")
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, run).result()
 
 
 def parsed(tool: AnyTool, args: Any) -> dict[str, Any]:

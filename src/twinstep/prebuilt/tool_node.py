@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from twinstep.constants import END
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.func import entrypoint
-from twinstep.prebuilt.calls import AnswerError, answer, called, settled, tool_runtime
+from twinstep.prebuilt.calls import AnswerError, answer, beside_loop, called, settled, tool_runtime
 from twinstep.prebuilt.injection import (
     InjectedState,
     InjectedStore,
@@ -32,6 +32,7 @@ from twinstep.prebuilt.outcome import (
 from twinstep.prebuilt.tools import AnyTool, Tool, ToolInvocationError, as_tool, tool
 from twinstep.pregel.action import Action
 from twinstep.pregel.futures import call as start_task
+from twinstep.pregel.futures import running_loop
 from twinstep.pregel.task import NodeTask
 from twinstep.scope import current_scope
 from twinstep.types import Command, RunnableConfig, TaskFuture
@@ -169,9 +170,12 @@ class ToolNode:
         """Run the tools that the input asks for; `store` is for use outside of a run.
 
         Raises:
+            OutsideRunError: it is called in a coroutine of an asynchronous run.
             InvalidUpdateError: the input has no model message, or a command does not answer its call.
             Exception: what a tool raised, when it is not to be handled.
         """
+        if running_loop() is not None:
+            return beside_loop(f"ToolNode '{self.name}'", partial(self.invoke, input, config, store=store))
         if current_scope() is None:
             alone: Any = entrypoint(store=store)(self._alone)
             return alone.invoke((input,), config)

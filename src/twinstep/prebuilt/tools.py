@@ -128,6 +128,13 @@ class Tool:
         if args_schema is None:
             args_schema = _typed_dict(func, self.name, hints, self.hidden, described)
         self.args_schema: Any = narrowed(args_schema, self.hidden) if fields else args_schema
+        try:
+            _ = self.json_schema
+        except Exception as error:
+            raise GraphValidationError(
+                f"The parameters of tool '{self.name}' cannot be described to a model: {error} Annotate them with "
+                "types that JSON has, or with what the run fills in (ToolRuntime, InjectedToolArg ...)."
+            ) from error
         self._optional = {n for n, p in inspect.signature(func).parameters.items() if p.default is not p.empty}
 
     def _check(self) -> None:

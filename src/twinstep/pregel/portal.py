@@ -27,6 +27,10 @@ class Portal:
         self._lock = threading.Lock()
         self._loops: list[asyncio.AbstractEventLoop] = []
 
+    def owns(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Tell whether a loop is one of these."""
+        return loop in self._loops
+
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return a loop that the caller does not run on, started if need be."""
         with self._lock:
