@@ -246,3 +246,14 @@ def test_langchain_leaves_our_handlers_alone(lane):
 
     assert lane.invoke(chain(call).compile(), {"x": 1}, told_by(handler))["log"] == [2]
     assert len(handler.named("run")) == 1
+
+
+def test_runs_with_one_namespace_at_a_time_hurt_nobody(lane, saver, thread):
+    """A nested graph with memory of its own has the same namespace in every run."""
+    handler, build = Full(), chain("a")
+    build.add_node("child", chain("inner").compile(checkpointer=True)).add_edge("a", "child")
+    graph = build.compile(saver)
+    for _ in range(2):
+        lane.invoke(graph, {"x": 1}, told_by(handler, thread))
+    assert [event.status for event in handler.named("run end")] == ["done"] * 4
+    assert {event.run_id for event in handler.named("superstep")} == {event.run_id for event in handler.named("run")}

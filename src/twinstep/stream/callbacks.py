@@ -96,8 +96,9 @@ class CallbackListener:
         step = self._steps.pop(event.ns, None)
         if step is not None:
             self._call("on_superstep_end", replace(step, status=event.status, seq=event.seq))
-        run = self._runs.pop(event.ns)
-        self._call("on_run_end", replace(run, status=event.status, error=event.error, seq=event.seq))
+        run = self._runs.pop(event.ns, None)
+        if run is not None:
+            self._call("on_run_end", replace(run, status=event.status, error=event.error, seq=event.seq))
 
     def _superstep_started(self, event: SuperstepStarted) -> None:
         step = SuperstepEvent(
@@ -107,8 +108,9 @@ class CallbackListener:
         self._call("on_superstep_start", step)
 
     def _superstep_finished(self, event: SuperstepFinished) -> None:
-        step = self._steps.pop(event.ns)
-        self._call("on_superstep_end", replace(step, status="done", seq=event.seq))
+        step = self._steps.pop(event.ns, None)
+        if step is not None:
+            self._call("on_superstep_end", replace(step, status="done", seq=event.seq))
 
     def _task_started(self, event: TaskStarted) -> None:
         task = TaskEvent(
@@ -150,7 +152,8 @@ class CallbackListener:
         self._call("on_interrupt", stop)
 
     def _run_id(self, event: Event) -> str:
-        return self._runs[event.ns].run_id
+        run = self._runs.get(event.ns)
+        return "" if run is None else run.run_id
 
 
 def callback_listeners(callbacks: Any, known: Iterable[Any] = ()) -> tuple[CallbackListener, ...]:
