@@ -187,6 +187,29 @@ def test_a_node_whose_handler_failed_is_tried_again(
     assert tries == [1, 2]
 
 
+class Stopped(BaseException):
+    """What stops the program from outside."""
+
+
+def test_a_run_that_was_stopped_in_the_handler_goes_on_with_the_handler(
+    saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+) -> None:
+    node, tries = failing(1)
+    handled_by: list[str] = []
+
+    def handler(state: S, error: NodeError) -> dict[str, Any]:
+        handled_by.append(str(error.error))
+        if len(handled_by) == 1:
+            raise Stopped
+        return {"log": [str(error.error)]}
+
+    graph = row({"n": (node, {"error_handler": handler})}).compile(saver)
+    with pytest.raises(Stopped):
+        lane.invoke(graph, {}, thread)
+    assert lane.invoke(graph, None, thread)["log"] == ["try 1"]
+    assert (tries, handled_by) == ([1], ["try 1", "try 1"])
+
+
 def test_a_wrong_answer_is_not_a_failure_for_the_handler(
     saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
 ) -> None:
