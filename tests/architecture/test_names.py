@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,8 @@ def test_what_is_listed_as_missing_is_known() -> None:
     assert MISSING.keys() <= {*NAMES, *(f"{module}.{name}" for module, name in EVERY)}
     left_out = [(m, n) for m, n in EVERY if MISSING.get(m, MISSING.get(f"{m}.{n}", "")).startswith("left out")]
     assert [each for each in left_out if exists(*each)] == []
+
+
+def test_the_guide_says_what_is_left_out() -> None:
+    guide = (Path(__file__).parents[2] / "docs/migrating.md").read_text()
+    assert [name for name in MISSING if f"`{name.rpartition('.')[2]}`" not in guide and f"`{name}`" not in guide] == []

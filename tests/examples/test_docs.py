@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +21,6 @@ PROGRAMS = [page for page in PAGES if page.parent.name != "architecture" and "``
 
 BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
-ROW = re.compile(r"^\| `(langgraph[\w.]*)` \| `(twinstep[\w.]*)` \| (.+) \|$", re.MULTILINE)
 END_OF_BLOCK = "\x1e\n"
 
 
@@ -60,15 +58,6 @@ def test_every_program_of_a_page_is_found():
 def test_the_links_of_a_page_lead_somewhere(page):
     links = LINK.findall(page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-def test_every_name_of_the_migration_table_exists():
-    rows = ROW.findall((ROOT / "docs" / "migrating.md").read_text())
-    assert len(rows) > 10
-    for old, new, names in rows:
-        assert new == old.replace("langgraph", "twinstep", 1)
-        module = import_module(new)
-        assert [name for name in re.findall(r"`(\w+)`", names) if not hasattr(module, name)] == []
 
 
 def rows_of(page: str, columns: int) -> list[list[set[str]]]:
