@@ -1,4 +1,4 @@
-"""What the tests do in other processes: `python -m tests.checkpoint.processes JOB PATH`."""
+"""What the tests do in other processes: `python -m tests.checkpoint.processes JOB PLACE`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import resource
 import sys
 
-from tests.checkpoint.writer import Run, put, thread, values
+from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointStorageError, ThreadConflictError
+from twinstep.testing.conformance.writer import Run, put, thread, values
 
 NOBODY = 65534
 
@@ -17,9 +18,18 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
+def saver_at(place: str) -> BaseCheckpointSaver:
+    """Return a saver for a file, or for a PostgreSQL database."""
+    if not place.startswith("postgresql:"):
+        return SqliteSaver(place, busy_timeout=30)
+    from twinstep.checkpoint.postgres import PostgresSaver
+
+    return PostgresSaver(place)
+
+
 def write(path: str) -> None:
     """Commit checkpoints and records without end, and tell of each when it is acknowledged."""
-    run = Run(SqliteSaver(path))
+    run = Run(saver_at(path))
     for i in range(10**6):
         row = run.step(i.to_bytes(4, "big") * 50, status="running", info=b"i")
         say("step", row.id)
@@ -30,7 +40,7 @@ def race(path: str) -> None:
     """Add ten checkpoints to a thread that others write to as well, and tell of each."""
     say("ready")
     sys.stdin.readline()
-    saver, done = SqliteSaver(path, busy_timeout=30), 0
+    saver, done = saver_at(path), 0
     while done < 10:
         try:
             row = Run(saver).step()
@@ -72,7 +82,7 @@ def fill_disk(path: str) -> None:
 
 def fork(path: str) -> None:
     """Use savers in a forked child and in its parent."""
-    saver, memory = SqliteSaver(path), SqliteSaver(":memory:")
+    saver, memory = saver_at(path), SqliteSaver(":memory:")
     put(memory, thread(), x=1)
     put(saver, thread(), x=1)
     saver.enter("t", "run of the parent")
@@ -90,8 +100,8 @@ def fork(path: str) -> None:
     os.waitpid(child, 0)
     say(values(saver))
     put(saver, thread(), x=3)
-    saver.close()
-    say(values(SqliteSaver(path)))
+    saver.close()  # type: ignore[attr-defined]
+    say(values(saver_at(path)))
 
 
 if __name__ == "__main__":

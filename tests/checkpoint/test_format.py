@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.checkpoint.writer import Run
 from twinstep.checkpoint.format import (
     EXTEND,
     LAST,
@@ -33,6 +32,7 @@ from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import CheckpointCorruptError
 from twinstep.ids import new_id
 from twinstep.serde import Serializer
+from twinstep.testing.conformance.writer import Run
 
 SERDE = Serializer()
 PLACE = Place("thread 1", "a:1")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.checkpoint.conformance import AccessConformance, JournalConformance
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.postgres import PostgresSaver
+from twinstep.checkpoint.rows import Commit
 from twinstep.checkpoint.sqlite import SqliteSaver
+from twinstep.testing.conformance import AccessConformance, JournalConformance, RunConformance
+from twinstep.testing.conformance.__main__ import main
 
 
 class InMemory:
@@ -58,3 +64,37 @@ class TestPostgresJournal(Postgres, JournalConformance):
 
 class TestPostgresAccess(Postgres, AccessConformance):
     pass
+
+
+class TestInMemoryRuns(InMemory, RunConformance):
+    pass
+
+
+class TestSqliteFileRuns(SqliteFile, RunConformance):
+    pass
+
+
+class TestPostgresRuns(Postgres, RunConformance):
+    pass
+
+
+def test_the_command_tells_who_does_not_conform() -> None:
+    command = [sys.executable, "-m", "twinstep.testing.conformance", "tests.checkpoint.test_savers:Forgetful"]
+    run = subprocess.run(
+        [*command, "-k", "forget or test_put_and_get"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "TestAccess::test_put_and_get" not in run.stdout
+    assert "TestJournal::test_forget" in run.stdout
+    assert main(["twinstep.checkpoint.memory"]) == 2, "no factory is named"
+
+
+class Forgetful(InMemorySaver):
+    """Stores no records."""
+
+    def commit(self, commit: Commit) -> None:
+        super().commit(replace(commit, records=()))

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoint.writer import Run, put, thread, values
 from twinstep.checkpoint.rows import CheckpointRow, Commit
 from twinstep.checkpoint.sql import MIGRATIONS, pack, unpack
 from twinstep.checkpoint.sqlite import SqliteSaver
@@ -32,6 +31,7 @@ from twinstep.errors import (
     ThreadConflictError,
 )
 from twinstep.ids import new_id
+from twinstep.testing.conformance.writer import Run, put, thread, values
 
 ROOT = Path(__file__).parents[2]
 

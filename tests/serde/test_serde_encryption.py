@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoint.writer import put, thread
-from tests.checkpoint.writer import values as channel_values
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.rows import Edit
 from twinstep.checkpoint.serde.encrypted import AesCipher, EncryptedSerializer
@@ -17,6 +15,8 @@ from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointCorruptError, EncodingError, InvalidConfigError
 from twinstep.func import entrypoint, task
 from twinstep.serde import JsonPlusSerializer, Serializer
+from twinstep.testing.conformance.writer import put, thread
+from twinstep.testing.conformance.writer import values as channel_values
 from twinstep.types import Command, interrupt
 
 OLD, NEW = b"0123456789abcdef", b"fedcba9876543210fedcba9876543210"

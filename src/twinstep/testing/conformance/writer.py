@@ -1,10 +1,12 @@
-"""Helpers to write to a saver as a run does."""
+"""What the suites share: both lanes, and writing to a saver as a run does."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from twinstep.checkpoint.base import BaseCheckpointSaver, Checkpoint, empty_checkpoint
 from twinstep.checkpoint.rows import CheckpointRow, Commit, RecordRow
@@ -75,4 +77,20 @@ def values(saver: BaseCheckpointSaver) -> dict[str, Any] | None:
 def put(saver: Any, config: RunnableConfig, metadata: dict[str, Any] | None = None, **values: Any) -> RunnableConfig:
     """Put a checkpoint with these channel values and return its config."""
     checkpoint: Checkpoint = {**empty_checkpoint(), "channel_values": values}
-    return saver.put(config, checkpoint, metadata or {}, {})
+    stored: RunnableConfig = saver.put(config, checkpoint, metadata or {}, {})
+    return stored
+
+
+def id_of(config: RunnableConfig) -> str:
+    """Return the id of the checkpoint a config points to."""
+    id: str = config.get("configurable", {})["checkpoint_id"]
+    return id
+
+
+class Conformance:
+    """Base of the suites: runs each test in both lanes. Give a fixture `saver` that returns an empty saver."""
+
+    @pytest.fixture(params=["sync", "async"])
+    def lane(self, request: pytest.FixtureRequest, saver: BaseCheckpointSaver) -> Any:
+        """The saver, called in one of the two ways."""
+        return saver if request.param == "sync" else Lane(saver)
