@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,33 @@ def colour(request: pytest.FixtureRequest) -> Callable[[Callable[..., Any]], Cal
 
 @pytest.fixture(params=["memory", "sqlite"])
 def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
-    """Every backend, empty."""
+    """The backends that need no server, empty."""
+    with opened(request, tmp_path) as saver:
+        yield saver
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def every_saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointSaver]:
+    """The same with PostgreSQL; a module whose tests are to run there too overrides `saver` with it."""
+    with opened(request, tmp_path) as saver:
+        yield saver
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[BaseCheckpointSaver]:
+    """Open an empty saver of the kind that a fixture's parameter names."""
     if request.param == "memory":
         yield InMemorySaver()
-    else:
-        with SqliteSaver.from_conn_string(str(tmp_path / "threads.sqlite")) as saver:
+    elif request.param == "sqlite":
+        with SqliteSaver.from_conn_string(str(folder / "threads.sqlite")) as saver:
             yield saver
+    else:
+        from twinstep.checkpoint.postgres import PostgresSaver
+
+        with PostgresSaver.from_conn_string(request.getfixturevalue("postgres_database")) as postgres:
+            for thread_id, _ in postgres.threads():
+                postgres.delete_thread(thread_id)
+            yield postgres
 
 
 @pytest.fixture(scope="session")

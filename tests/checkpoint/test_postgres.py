@@ -416,7 +416,8 @@ def test_long_names_are_stored(saver: PostgresSaver) -> None:
     """Names that are longer than the key of an index may be, and cannot be compressed to be shorter."""
     ns = "|".join(f"node:{os.urandom(16).hex()}" for _ in range(400))
     put(saver, thread("x" * 2048, checkpoint_ns=ns), x=1)
-    put(saver, thread(os.urandom(1024).hex(), checkpoint_ns=ns), {"run_id": os.urandom(500).hex()}, x=2)
+    config = put(saver, thread(os.urandom(1024).hex(), checkpoint_ns=ns), {"run_id": os.urandom(512).hex()}, x=2)
+    saver.put_writes(config, [("x", 3)], os.urandom(512).hex())
     assert saver.get(thread("x" * 2048, checkpoint_ns=ns))["channel_values"] == {"x": 1}  # type: ignore[index]
     assert {tuple(names) for _, names in saver.threads()} == {(ns,)}
 

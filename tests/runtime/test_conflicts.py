@@ -23,6 +23,11 @@ from twinstep.func import entrypoint, task
 from twinstep.types import Command
 
 
+@pytest.fixture
+def saver(every_saver):
+    return every_saver
+
+
 def meeting(saver: Any) -> tuple[Any, threading.Event, threading.Event]:
     """Return a graph whose first node waits, an event it sets when it is there, and one that lets it go on."""
     arrived, go_on = threading.Event(), threading.Event()

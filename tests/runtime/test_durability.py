@@ -20,6 +20,11 @@ DURABILITIES = ["sync", "async", "exit"]
 WHOLE = [("loop", 2, ()), ("loop", 1, ("b",)), ("loop", 0, ("a",)), ("input", -1, ("__start__",))]
 
 
+@pytest.fixture
+def saver(every_saver):
+    return every_saver
+
+
 @pytest.fixture(params=DURABILITIES)
 def durability(request: pytest.FixtureRequest) -> Any:
     return request.param

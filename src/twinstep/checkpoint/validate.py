@@ -9,7 +9,9 @@ from uuid import UUID
 from twinstep.errors import InvalidConfigError
 
 MAX_ID = 2048
-"""Longest thread or run id, in bytes of UTF-8."""
+"""Longest thread id, in bytes of UTF-8."""
+MAX_KEY = 1024
+"""Longest run or task id, in bytes of UTF-8: both together are the key of a record."""
 MAX_NS = 16_384
 """Longest checkpoint namespace, in bytes of UTF-8."""
 
@@ -48,12 +50,12 @@ def address(config: Any) -> Address:
     )
 
 
-def identifier(value: Any, name: str = "thread_id") -> str:
+def identifier(value: Any, name: str = "thread_id", longest: int = MAX_ID) -> str:
     """Return a thread, run or checkpoint id as text; integers and UUIDs are written out.
 
     Raises:
-        InvalidConfigError: it is of another type, empty, longer than 2,048 bytes, holds NUL or a lone surrogate, or is
-            an integer of more than 128 bits.
+        InvalidConfigError: it is of another type, empty, too long, holds NUL or a lone surrogate, or is an integer of
+            more than 128 bits.
     """
     if isinstance(value, str):
         text = str.__str__(value)  # the text itself, also of a string enum
@@ -65,7 +67,7 @@ def identifier(value: Any, name: str = "thread_id") -> str:
         )
     if not text:
         raise InvalidConfigError(f"{name} must not be empty.")
-    return _storable(text, name, MAX_ID)
+    return _storable(text, name, longest)
 
 
 def namespace(value: Any) -> str:

@@ -9,7 +9,7 @@ from select import select as wait_for_data
 from typing import Any, Protocol, TypedDict
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from twinstep.errors import InvalidConfigError, TwinstepError
 
@@ -140,13 +140,13 @@ class Given:
 
 
 def is_alive(conn: Conn) -> bool:
-    """Tell whether a connection is open, as far as the server has said; costs no round trip."""
+    """Tell whether a connection is open; costs a round trip only if the server has said something unasked."""
     try:
-        while not conn.closed and wait_for_data([conn.fileno()], [], [], 0)[0]:
-            conn.pgconn.consume_input()  # nobody has asked the server anything: it says good-bye
+        if conn.closed or not wait_for_data([conn.fileno()], [], [], 0)[0]:
+            return not conn.closed
+        return conn.pgconn.exec_(b"").status == ExecStatus.EMPTY_QUERY  # mostly it has said good-bye
     except (psycopg.Error, OSError, ValueError):
         return False
-    return not conn.closed
 
 
 def source_of(conn: Any, failed: type[TwinstepError], pool: PoolConfig | None = None) -> Source:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.adapt import Transformer
 from psycopg.rows import tuple_row
 
 from twinstep.checkpoint.grouped import OutcomeUnknownError
@@ -46,8 +47,9 @@ class Session:
 
     def __init__(self, conn: Conn, begin: str) -> None:
         self._conn = conn
-        self._cursor = psycopg.ClientCursor(conn, row_factory=tuple_row)
-        self._unsent = [begin]
+        self._cursor = conn.cursor(row_factory=tuple_row)
+        self._literal = Transformer(conn).as_literal
+        self._unsent = [begin.encode()]
 
     def run(self, program: Program[T]) -> T:
         """Run a program, sending what it writes together with the next read."""
@@ -66,9 +68,9 @@ class Session:
             result: T = stop.value
             return result
 
-    def _written(self, sql: Any, parameters: tuple[Any, ...]) -> str:
+    def _written(self, sql: str, parameters: tuple[Any, ...]) -> bytes:
         """Return a statement with its parameters quoted in it."""
-        return self._cursor.mogrify(sql, parameters) if parameters else str(sql)
+        return sql.encode() % tuple([self._literal(each) for each in parameters])
 
     def commit(self) -> None:
         """End the transaction so that it is stored.
@@ -76,7 +78,7 @@ class Session:
         Raises:
             OutcomeUnknownError: the connection broke before the server said whether it is.
         """
-        self._unsent.append("COMMIT")
+        self._unsent.append(b"COMMIT")
         try:
             self._send()
         except psycopg.OperationalError as error:
@@ -99,12 +101,12 @@ class Session:
         cursor = self._cursor
         while cursor.nextset():
             pass
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
     def _send(self) -> None:
-        text: Any = ";".join(self._unsent)  # literal statements; mogrify has quoted what stands in them
+        text = b";".join(self._unsent)
         self._unsent.clear()
-        self._cursor.execute(text)
+        self._cursor.execute(text, prepare=False)
 
 
 class Database:

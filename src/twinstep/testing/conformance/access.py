@@ -113,6 +113,14 @@ class AccessConformance(Conformance):
         assert found is not None
         assert sorted(value for _, _, value in found.pending_writes or ()) == list(range(24))
 
+    def test_ids_too_long_for_a_key_are_refused(self, lane: Any) -> None:
+        config = put(lane, thread(), {"run_id": "r" * 1024}, x=1)
+        lane.put_writes(config, [("x", 2)], "t" * 1024)
+        with pytest.raises(InvalidConfigError, match=r"run_id .* 1,025 bytes"):
+            put(lane, thread(), {"run_id": "r" * 1025}, x=1)
+        with pytest.raises(InvalidConfigError, match=r"task_id .* 1,025 bytes"):
+            lane.put_writes(config, [("x", 2)], "t" * 1025)
+
     def test_put_takes_the_thread_from_a_run(self, lane: Any) -> None:
         put(lane, thread(), x=1)
         run = Run(lane, "1")
