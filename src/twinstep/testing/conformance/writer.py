@@ -18,7 +18,7 @@ class Lane:
     """A saver whose methods are called in their asynchronous form, where there is one."""
 
     def __init__(self, saver: BaseCheckpointSaver) -> None:
-        self.saver = saver
+        self.saver: BaseCheckpointSaver = saver
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.saver, f"a{name}", None)
@@ -36,9 +36,12 @@ class Run:
     """A run that has claimed a thread and writes checkpoints and records to it."""
 
     def __init__(self, saver: Any, thread_id: str = "t", ns: str = "", run: str | None = None) -> None:
-        self.saver, self.thread_id, self.ns, self.id = saver, thread_id, ns, run or new_id()
+        self.saver: Any = saver
+        self.thread_id: str = thread_id
+        self.ns: str = ns
+        self.id: str = run or new_id()
         loaded = saver.load(thread_id, ns)
-        self.epoch = loaded.epoch
+        self.epoch: int = loaded.epoch
         self.head: str | None = loaded.head.checkpoint if loaded.head else None
         self.write(claim=True)
         self.epoch += 1
