@@ -3,18 +3,21 @@
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage as TheirAIMessage
 from langchain_core.messages import HumanMessage as TheirHumanMessage
 from langchain_core.messages import ToolMessage as TheirToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import InjectedToolCallId as TheirToolCallId
 from langchain_core.tools import tool as their_tool
+from pydantic import Field
 
 from tests.prebuilt.kit import asked, call, in_graph, shown
 from twinstep import START, Command, StateGraph
 from twinstep.graph import MessagesState
 from twinstep.messages import ToolMessage
-from twinstep.prebuilt import InjectedState, InjectedStore, ToolNode, ToolRuntime
+from twinstep.prebuilt import InjectedState, InjectedStore, ToolNode, ToolRuntime, create_react_agent
 from twinstep.store import InMemoryStore
 
 
@@ -143,3 +146,31 @@ def test_a_conversation_of_their_messages_is_answered_with_their_messages(lane):
     answers = lane.invoke(graph, {"messages": [TheirHumanMessage("?"), message]})["messages"][2:]
     assert all(isinstance(answer, TheirToolMessage) for answer in answers)
     assert [(answer.status, answer.tool_call_id) for answer in answers] == [("success", "1"), ("error", "2")]
+
+
+class TheirModel(BaseChatModel):
+    """A chat model of theirs that calls the first tool once."""
+
+    offered: list[str] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        self.offered.extend(each["function"]["name"] for each in tools)
+        return self
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        last = messages[-1]
+        calls = [] if last.type == "tool" else [call("add", {"a": 1})]
+        text = f"It is {last.content}" if last.type == "tool" else ""
+        return ChatResult(generations=[ChatGeneration(message=TheirAIMessage(text, tool_calls=calls))])
+
+
+def test_their_model_and_tools_make_an_agent(lane):
+    model = TheirModel()
+    agent = create_react_agent(model, [add], prompt="Count.")
+    messages = lane.invoke(agent, {"messages": ["1 + 2?"]})["messages"]
+    assert [message.text for message in messages] == ["1 + 2?", "", "3", "It is 3"]
+    assert model.offered == ["add"]
