@@ -33,6 +33,10 @@ class Journal(ABC):
     blocking: bool = True
     """Whether calls may wait for I/O; if not, asynchronous callers use the plain methods directly."""
 
+    overlaps: bool = False
+    """Whether a commit mostly waits for a disk or a server, so that it pays to run the next superstep meanwhile
+    (durability `async`)."""
+
     def __init__(self, *, serde: Serializer | None = None) -> None:
         self.serde: Serializer = serde or Serializer()
         self._live: dict[str, str] = {}

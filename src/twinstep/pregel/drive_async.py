@@ -13,7 +13,20 @@ from typing import Any
 
 from twinstep.errors import GraphInterrupt, NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
-from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
+from twinstep.pregel.effects import (
+    CacheGet,
+    CachePut,
+    Call,
+    History,
+    Join,
+    Load,
+    Program,
+    RunTasks,
+    Sleep,
+    Store,
+    StoreBeside,
+    Wait,
+)
 from twinstep.pregel.execute import run_call, run_node
 from twinstep.pregel.futures import remember
 from twinstep.pregel.run import Run
@@ -437,6 +450,27 @@ def _store(effect: Store) -> Coroutine[Any, Any, None]:
     return effect.saver.acommit(effect.commit)
 
 
+async def _store_beside(effect: StoreBeside) -> Future[None]:
+    future: Future[None] = Future()
+
+    def tell(task: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    task = asyncio.get_running_loop().create_task(effect.saver.acommit(effect.commit))
+    _BESIDE.add(task)
+    task.add_done_callback(_BESIDE.discard)
+    task.add_done_callback(tell)
+    return future
+
+
+_BESIDE: set[asyncio.Task[None]] = set()
+"""What is being stored beside a superstep; an event loop alone does not keep its tasks alive."""
+
+
 def _sleep(effect: Sleep) -> Coroutine[Any, Any, None]:
     return asyncio.sleep(effect.seconds)
 
@@ -453,6 +487,7 @@ PERFORM: dict[type, Callable[[Any], Awaitable[Any]]] = {
     Sleep: _sleep,
     Load: _load,
     Store: _store,
+    StoreBeside: _store_beside,
     History: _history,
     CacheGet: _cache_get,
     CachePut: _cache_put,

@@ -14,7 +14,20 @@ from typing import Any, NoReturn, cast
 
 from twinstep.errors import NodeCancelledError
 from twinstep.pregel.deadline import give_up, remaining
-from twinstep.pregel.effects import CacheGet, CachePut, Call, History, Join, Load, Program, RunTasks, Sleep, Store, Wait
+from twinstep.pregel.effects import (
+    CacheGet,
+    CachePut,
+    Call,
+    History,
+    Join,
+    Load,
+    Program,
+    RunTasks,
+    Sleep,
+    Store,
+    StoreBeside,
+    Wait,
+)
 from twinstep.pregel.execute import run_node
 from twinstep.pregel.task import NodeTask, Task
 from twinstep.pregel.workers import THREADS, Job, in_slot
@@ -300,6 +313,22 @@ def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     return [failure for future in effect.futures if (failure := future.failure()) is not None]
 
 
+def _store_beside(effect: StoreBeside) -> Future[None]:
+    future: Future[None] = Future()
+
+    def work() -> None:
+        THREADS.busy()
+        try:
+            effect.saver.commit(effect.commit)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    THREADS.start(work)
+    return future
+
+
 def _cache_put(effect: CachePut) -> None:
     effect.cache.set({effect.key: (effect.value, effect.ttl)})
 
@@ -317,6 +346,7 @@ PERFORM: dict[type, Callable[[Any], Any]] = {
     Sleep: lambda effect: time.sleep(effect.seconds),
     Load: lambda effect: effect.saver.load(effect.thread_id, effect.ns, effect.checkpoint_id),
     Store: lambda effect: effect.saver.commit(effect.commit),
+    StoreBeside: _store_beside,
     History: lambda effect: effect.saver.checkpoints(
         effect.thread_id, effect.ns, before=effect.before, limit=effect.limit
     ),

@@ -95,6 +95,14 @@ class Store:
 
 
 @dataclass(slots=True)
+class StoreBeside:
+    """Begin to store one transaction and go on at once; returns the future of its end."""
+
+    saver: Journal
+    commit: Commit
+
+
+@dataclass(slots=True)
 class History:
     """Read the rows of a namespace, newest first."""
 
@@ -123,7 +131,7 @@ class CachePut:
     ttl: float | None
 
 
-Effect = Call | RunTasks | Join | Wait | Sleep | Load | Store | History | CacheGet | CachePut
+Effect = Call | RunTasks | Join | Wait | Sleep | Load | Store | StoreBeside | History | CacheGet | CachePut
 Program = Generator[Effect, Any, T]
 
 

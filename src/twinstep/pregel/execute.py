@@ -26,7 +26,7 @@ from twinstep.errors import (
 from twinstep.ids import question_id
 from twinstep.pregel.caching import cached
 from twinstep.pregel.calls import ADVICE, check_made, sketch
-from twinstep.pregel.effects import Call, Join, Program, Sleep, Store
+from twinstep.pregel.effects import Call, Join, Program, Sleep, Store, StoreBeside, Wait
 from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
@@ -144,8 +144,11 @@ def forget_failures(run: Run, ids: Sequence[str]) -> Program[None]:
     yield Store(run.saver, commit)  # the attempt it belonged to has ended, so `write` would refuse
 
 
-def write(run: Run, commit: Commit) -> Program[None]:
-    """Store a transaction of a run, unless it no longer has the right to.
+def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
+    """Store a transaction of a run after all those before it, unless it no longer has the right to.
+
+    Args:
+        beside: do not wait for its end; the next transaction of the run does, and none is begun after one that failed.
 
     Raises:
         OutsideRunError: the attempt that the run is nested in was given up.
@@ -156,13 +159,21 @@ def write(run: Run, commit: Commit) -> Program[None]:
         if parent.fenced:
             raise OutsideRunError(f"What '{parent.name}' had started was given up; nothing of it is stored any more.")
         parent = parent.run.parent
-    if run.root.broken is not None:
-        raise run.root.broken
+    root = run.root
+    if root.broken is not None:
+        raise root.broken
     assert run.saver is not None
     try:
+        if root.pending is not None:
+            yield Wait(root.pending)
+            root.pending = None
+        if beside:
+            pending = root.pending = yield StoreBeside(run.saver, commit)
+            pending.add_done_callback(root.note_end)
+            return
         yield Store(run.saver, commit)
     except (CheckpointStorageError, ThreadConflictError) as error:
-        run.root.broken = error
+        root.broken = error
         raise
 
 

@@ -35,6 +35,7 @@ from twinstep.pregel.past import BRANCH
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
 from twinstep.pregel.task import NodeTask
+from twinstep.stream.events import CheckpointCommitted
 
 
 def advance(run: Run, source: Source) -> None:
@@ -82,7 +83,10 @@ def commit_state(
     if later and not forget:
         run.waiting = row
         return
-    yield from _commit(run, row, status, claim=claim, forget=forget, forget_at=before)
+    # the claim is waited for: whoever lost the thread must not begin
+    beside = run.durability == "async" and run.saver.overlaps and status == "running" and not claim
+    beside = beside and run.parent is None and run.waiting is None and CheckpointCommitted not in run.log.wants
+    yield from _commit(run, row, status, claim=claim, forget=forget, forget_at=before, beside=beside)
 
 
 def commit_end(run: Run, status: Status) -> Program[None]:
@@ -123,6 +127,7 @@ def _commit(
     claim: bool = False,
     forget: Sequence[str] = (),
     forget_at: str | None = None,
+    beside: bool = False,
 ) -> Program[None]:
     root, earlier = run.root, None
     if run.waiting is not None:
@@ -143,7 +148,7 @@ def _commit(
         status=status if row is not None or run.head is not None else None,
         info=run.info if row is not None else None,
     )
-    yield from write(run, commit)
+    yield from write(run, commit, beside=beside)
     if claim:
         root.epoch += 1
     if row is not None:

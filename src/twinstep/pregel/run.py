@@ -23,6 +23,8 @@ from twinstep.stream.events import Write
 from twinstep.types import Durability, Mismatch, OnConflict, RunnableConfig
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from twinstep.pregel.workers import Slots
 
 
@@ -40,6 +42,7 @@ class Root:
     Attributes:
         id: the run's id; a resumed run keeps it.
         broken: the first write that failed; nothing is started or written after it.
+        pending: the end of the write that goes on beside the superstep that runs.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
         positions: where the questions of this process were asked, by id.
@@ -64,6 +67,7 @@ class Root:
         "limit",
         "loop",
         "moved",
+        "pending",
         "positions",
         "slots",
         "targets",
@@ -77,6 +81,7 @@ class Root:
         self.id, self.thread_id = id, thread_id
         self.epoch: int = 0
         self.broken: BaseException | None = None
+        self.pending: Future[None] | None = None
         self.answers: dict[Position, Any] = {}
         self.asked: dict[Position, str] = {}
         self.positions: dict[str, Position] = {}
@@ -89,6 +94,12 @@ class Root:
         self.slots: Slots | None = None
         self.gate: Any = None
         self.told: set[str | None] = set()
+
+    def note_end(self, write: Future[None]) -> None:
+        """Take note of a write that has failed, so that nothing more is started."""
+        error = None if write.cancelled() else write.exception()
+        if error is not None and self.broken is None:
+            self.broken = error
 
     def workers(self) -> Slots:
         """Return the workers of this run."""
@@ -246,7 +257,7 @@ class Run:
     def reset(self) -> None:
         """Forget what was read and prepared: the run is to be opened anew."""
         root = self.root
-        root.id, root.broken, root.answers = self.token, None, {}
+        root.id, root.broken, root.pending, root.answers = self.token, None, None, {}
         self.step, self.checkpoint_id, self.before, self.last = -2, None, None, None
         self.parent_checkpoint, self.lineage = None, Lineage()
         self.records, self.unused, self.unsaved, self.forget = {}, set(), [], []

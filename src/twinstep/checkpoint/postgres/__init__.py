@@ -46,6 +46,7 @@ class PostgresSaver(SqlSaver[Database]):
         self, conn: str | Conn | ConnectionPool[Any], *, serde: Serializer | None = None, lock_timeout: float = 30.0
     ) -> None:
         super().__init__(Database(source_of(conn, CheckpointStorageError), lock_timeout), PROGRAM, serde=serde)
+        self.overlaps: bool = True
 
     @classmethod
     def from_conn_string(cls, conn_string: str, *, serde: Serializer | None = None, lock_timeout: float = 30.0) -> Self:

@@ -58,6 +58,7 @@ class SqliteSaver(SqlSaver[Database]):
     ) -> None:
         source = conn if isinstance(conn, sqlite3.Connection) else os.fspath(conn)
         super().__init__(Database(source, synchronous, busy_timeout), PROGRAM, serde=serde)
+        self.overlaps: bool = synchronous == "FULL"  # waits for the disk; with NORMAL a commit costs less than a thread
         self._pages = 0
 
     @classmethod
