@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import operator
 from collections.abc import Callable
 from itertools import product
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
@@ -22,6 +24,10 @@ Call = Callable[[Any], Any]
 
 class State(TypedDict, total=False):
     value: Any
+
+
+class Wide(TypedDict, total=False):
+    found: Annotated[list[Any], operator.add]
 
 
 def graph_of(node: Any, **options: Any) -> Any:
@@ -207,3 +213,32 @@ def test_an_error_carries_the_names_it_passed_through(lane: Lane, paint: Paint) 
     assert names[0] == "fragile"
     assert "node" in names
     assert all("with name" in note and "and id" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("paint", PAINTS)
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_running_event_loop_as_in_a_notebook_may_call_synchronously(
+    paint: Paint, kind: str, limit: int | None
+) -> None:
+    call = part(kind, paint, leaf)
+
+    def wide(state: State) -> Any:
+        result = yield call("leaf")
+        return {"found": result["value"] if isinstance(result, dict) else result}
+
+    builder = StateGraph(Wide).add_sequence([("first", paint(wide))])
+    builder.add_node("second", paint(wide)).add_edge(START, "first").add_edge(START, "second")
+    graph = builder.compile()
+
+    @entrypoint()
+    async def outer(x: int) -> Any:
+        return graph.invoke({}), [graph.invoke({}) for _ in range(x)], graph.batch([{}, {}])
+
+    async def cell() -> Any:
+        options: Any = {"max_concurrency": limit}
+        return graph.invoke({}, options), outer.invoke(1, options), await outer.ainvoke(1, options)
+
+    one = {"found": ["leaf", "leaf"]}
+    nested = (one, [one], [one, one])
+    assert within(10, lambda: asyncio.run(cell())) == (one, nested, nested)

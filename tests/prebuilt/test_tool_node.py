@@ -598,6 +598,13 @@ def test_synchronous_use_under_a_running_loop_as_in_a_notebook():
 
     asyncio.run(cell())
 
+    async def node(state: MessagesState) -> Any:
+        return graph.invoke({"messages": [asks]})
+
+    graph = in_graph(ToolNode([add, aadd]))
+    found = asyncio.run(in_graph(node).ainvoke({"messages": []}))["messages"]
+    assert [message.text for message in found] == ["", "3", "3"]
+
 
 def test_synchronous_use_in_a_coroutine_of_a_run_is_refused(lane):
     async def node(state: MessagesState) -> Any:

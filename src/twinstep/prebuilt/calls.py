@@ -16,8 +16,8 @@ from twinstep.messages import ToolMessage
 from twinstep.prebuilt.injection import ToolRuntime
 from twinstep.prebuilt.outcome import content_of, is_message
 from twinstep.prebuilt.tools import AnyTool, ToolInvocationError
-from twinstep.pregel.futures import running_loop
 from twinstep.pregel.portal import PORTAL, run_coroutine
+from twinstep.pregel.workers import running_loop
 from twinstep.scope import current_scope
 from twinstep.types import Command
 
@@ -54,7 +54,7 @@ def settled(value: Any) -> Any:
         return value
     scope = current_scope()
     if scope is not None:
-        return run_coroutine(value, scope.run.root).result()
+        return run_coroutine(value, scope.run).result()
     run = partial(asyncio.run, value)
     return run() if running_loop() is None else beside_loop("a tool", run)
 

@@ -32,8 +32,8 @@ from twinstep.prebuilt.outcome import (
 from twinstep.prebuilt.tools import AnyTool, Tool, ToolInvocationError, as_tool, tool
 from twinstep.pregel.action import Action
 from twinstep.pregel.futures import call as start_task
-from twinstep.pregel.futures import running_loop
 from twinstep.pregel.task import NodeTask
+from twinstep.pregel.workers import code_loop, running_loop
 from twinstep.scope import current_scope
 from twinstep.types import Command, RunnableConfig, TaskFuture
 
@@ -174,9 +174,10 @@ class ToolNode:
             InvalidUpdateError: the input has no model message, or a command does not answer its call.
             Exception: what a tool raised, when it is not to be handled.
         """
-        if running_loop() is not None:
+        scope = current_scope()
+        if (running_loop() if scope is None else code_loop(scope.run)) is not None:
             return beside_loop(f"ToolNode '{self.name}'", partial(self.invoke, input, config, store=store))
-        if current_scope() is None:
+        if scope is None:
             alone: Any = entrypoint(store=store)(self._alone)
             return alone.invoke((input,), config)
         batch = self._read(input)

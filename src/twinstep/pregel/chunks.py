@@ -12,7 +12,7 @@ from twinstep.pregel.compiled import Compiled
 from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, open_call
 from twinstep.pregel.run import Run
-from twinstep.pregel.workers import same_slot
+from twinstep.pregel.workers import waiting_for
 from twinstep.stream import Listener
 from twinstep.types import RunnableConfig
 
@@ -24,7 +24,7 @@ def stream_chunks(
 ) -> Generator[Any]:
     """Run and yield what a listener keeps."""
     run, checkpoint_id = open_call(graph, config, options, (listener,))
-    with same_slot(run.parent):
+    with waiting_for(run):
         outcome = yield from drive_sync.drive(execute(run, input, checkpoint_id), listener)
     bubble(run, outcome)
 

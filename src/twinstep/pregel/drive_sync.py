@@ -234,7 +234,7 @@ def _await(effect: Call, coroutine: Any) -> Any:
     from twinstep.pregel.portal import run_coroutine
 
     task = effect.task
-    future = task.awaited = run_coroutine(coroutine, task.run.root)
+    future = task.awaited = run_coroutine(coroutine, task.run)
     if task.unwanted:
         future.abort()
     try:
@@ -282,7 +282,7 @@ def _started(effect: Call) -> Future[Any]:
         from twinstep.pregel.portal import run_coroutine
 
         task = effect.task
-        task.awaited = run_coroutine(action.fn(*effect.args, **effect.kwargs), task.run.root)
+        task.awaited = run_coroutine(action.fn(*effect.args, **effect.kwargs), task.run)
         if task.unwanted:
             task.awaited.abort()
         return cast("Future[Any]", task.awaited)

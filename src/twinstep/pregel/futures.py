@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
 from contextvars import copy_context
 from threading import Condition
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twinstep.errors import OutsideRunError
 from twinstep.pregel.action import Action
@@ -16,12 +15,9 @@ from twinstep.pregel.calls import path_on_record
 from twinstep.pregel.drive_sync import settle, was_cancelled
 from twinstep.pregel.execute import call_digest, recorded, run_call
 from twinstep.pregel.task import CallTask, Task
-from twinstep.pregel.workers import Job, in_slot, lend
+from twinstep.pregel.workers import Job, code_loop, in_slot, lend
 from twinstep.scope import require_scope
 from twinstep.types import CachePolicy, RetryPolicy, TaskFuture, TimeoutPolicy
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
 
 PRUNE = 64
 """Number of remembered futures from which on those that nobody needs any more are dropped."""
@@ -158,7 +154,7 @@ def call(
     task.caller, task.hidden = caller, hidden
     if retry and task.run.saver is None:
         task.run.memory = True  # what the task starts is not repeated when it is tried again
-    loop = running_loop()
+    loop = code_loop(task.run)
     if loop is None:
         future: Any = replay(task)
         if future is None:
@@ -196,9 +192,3 @@ def remember(caller: Task, future: Any) -> None:
     elif len(caller.pending) >= PRUNE and caller.pending[0].done():
         caller.pending = [f for f in caller.pending if not f.done() or f.failure() is not None]
     caller.pending.append(future)
-
-
-def running_loop() -> AbstractEventLoop | None:
-    """Return the event loop that runs in this thread; a program that never imported asyncio has none."""
-    events = sys.modules.get("asyncio.events")
-    return None if events is None else events._get_running_loop()

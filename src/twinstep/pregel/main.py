@@ -16,7 +16,7 @@ from twinstep.pregel.open import Options, RunOptions, open_call
 from twinstep.pregel.run import Run
 from twinstep.pregel.run_streams import RunStreams
 from twinstep.pregel.spec import ProgramSpec
-from twinstep.pregel.workers import same_slot
+from twinstep.pregel.workers import block_loop, waiting_for
 from twinstep.runtime import RunControl
 from twinstep.stream import Listener
 from twinstep.stream.transformers import Factory, check_transformers
@@ -198,7 +198,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
             return list(stream_chunks(self, input, config, options, listener))
         check_version(version)
         run, checkpoint_id = open_call(self, config, options)
-        with same_slot(run.parent):
+        with waiting_for(run):
             outcome = drive_sync.settle(execute(run, input, checkpoint_id))
         return self._result(run, outcome, version)
 
@@ -376,6 +376,8 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
 
         # opened here and in order, so that nested runs have the same namespaces at every resume
         opened = [open_call(self, each, Options(**options)) for each in _each(config, len(inputs))]
+        for run, _ in opened:
+            block_loop(run)
 
         def one(input: InputT, call: tuple[Run, str | None]) -> Any:
             run, checkpoint_id = call

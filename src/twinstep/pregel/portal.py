@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
-from twinstep.pregel.run import Root
+from twinstep.pregel.run import Run
 
 Cancelled = asyncio.CancelledError
 
@@ -31,16 +31,16 @@ class Portal:
         """Tell whether a loop is one of these."""
         return loop in self._loops
 
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Return a loop that the caller does not run on, started if need be."""
+    def loop(self, blocked: Collection[asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
+        """Return a loop that is not among the blocked ones, started if need be."""
         with self._lock:
-            current = asyncio._get_running_loop()
-            level = self._loops.index(current) + 1 if current in self._loops else 0
-            if level == len(self._loops):
-                loop = asyncio.new_event_loop()
-                self._loops.append(loop)
-                threading.Thread(target=_run, args=(loop,), name="twinstep-loop", daemon=True).start()
-            return self._loops[level]
+            for loop in self._loops:
+                if loop not in blocked:
+                    return loop
+            loop = asyncio.new_event_loop()
+            self._loops.append(loop)
+        threading.Thread(target=_run, args=(loop,), name="twinstep-loop", daemon=True).start()
+        return loop
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -71,14 +71,16 @@ class Awaited(Future[Any]):
             self.task.cancel()
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, Any], root: Root) -> Awaited:
+def run_coroutine(coroutine: Coroutine[Any, Any, Any], run: Run) -> Awaited:
     """Start a coroutine of a run, in the context of the caller, on the run's loop, if it has one, or a private one.
 
-    A private loop is also used when the caller itself runs on the run's loop and would wait for itself.
+    A private loop is also used when the loop waits for what the caller does, and would wait for itself.
     """
-    loop = root.loop
-    if loop is None or loop is asyncio._get_running_loop() or not loop.is_running():
-        loop = PORTAL.loop()
+    root, loop = run.root, run.root.loop
+    current = asyncio._get_running_loop()
+    blocked = run.blocked if current is None else (*run.blocked, current)
+    if loop is None or loop in blocked or not loop.is_running():
+        loop = PORTAL.loop(blocked)
     if root.limit and root.gate is None:
         from twinstep.pregel.drive_async import Gate
 

@@ -146,6 +146,7 @@ class Run:
     """One execution of a program: of the root graph or entrypoint, or of one nested in a task.
 
     Attributes:
+        blocked: event loops that cannot go on before it has ended, since it is driven synchronously in their threads.
         ns: checkpoint namespace; `""` for the root.
         parent: the task this run is nested in.
         remembers: whether it is one lineage for the whole thread, which the next call goes on with.
@@ -209,6 +210,7 @@ class Run:
     step_ends: float | None = None
     latest: View | None = None
 
+    blocked: tuple[Any, ...] = ()
     token: str = field(init=False)
     ns_path: tuple[str, ...] = field(init=False)
     place: Place = field(init=False)
@@ -247,6 +249,8 @@ class Run:
         if self.root is None:
             id = str(self.config.get("run_id") or new_id())
             self.root = Root(id, thread_id, self.config.get("max_concurrency"))
+        if self.parent is not None:
+            self.blocked = self.parent.run.blocked
         self.token = self.root.id
         self.ns_path = tuple(self.ns.split(NS_SEP)) if self.ns else ()
         self.place = Place(self.root.thread_id or "", self.ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -10,9 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twinstep.scope import Scope
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 T = TypeVar("T")
 
@@ -243,9 +247,30 @@ def in_slot(task: Holder, context: Context, work: Callable[..., T], *args: Any) 
         task.holds = None
 
 
+def running_loop() -> AbstractEventLoop | None:
+    """Return the event loop that runs in this thread; a program that never imported asyncio has none."""
+    events = sys.modules.get("asyncio.events")
+    return None if events is None else events._get_running_loop()
+
+
+def code_loop(run: Any) -> AbstractEventLoop | None:
+    """Return the event loop that the calling code of a run belongs to; synchronous code has none."""
+    loop = running_loop()
+    return None if loop is None or loop in run.blocked else loop
+
+
+def block_loop(run: Any) -> None:
+    """Note that the event loop of this thread, if there is one, as in a notebook, waits for a run."""
+    loop = running_loop()
+    if loop is not None:
+        run.blocked = (*run.blocked, loop)
+
+
 @contextmanager
-def same_slot(parent: Scope | None) -> Iterator[None]:
-    """Run what is nested in a task in the task's own slot, also when the task has lent it."""
+def waiting_for(run: Any) -> Iterator[None]:
+    """Drive a run in this thread; one nested in a task in the task's own slot, also when the task has lent it."""
+    block_loop(run)
+    parent: Scope | None = run.parent
     lent = parent is not None and getattr(parent, "holds", None) is False
     slots: Slots | None = parent.run.root.workers() if parent is not None and lent else None
     if slots is None:
