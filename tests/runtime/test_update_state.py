@@ -67,10 +67,13 @@ def test_on_a_new_thread_an_update_is_the_input(lane, saver, thread):
     assert lane.invoke(graph, None, thread) == {"x": 7, "log": ["a", "b"]}
 
 
-def test_the_only_node_is_meant_when_none_is_named(lane, saver, thread):
+def test_before_its_only_node_has_run_an_update_counts_as_input(lane, saver, thread):
     graph = chain("a").compile(saver)
     lane.update(graph, thread, {"x": 7})
-    assert (lane.state(graph, thread).values, lane.state(graph, thread).next) == ({"x": 7, "log": []}, ())
+    assert (lane.state(graph, thread).values, lane.state(graph, thread).next) == ({"x": 7, "log": []}, ("a",))
+    lane.invoke(graph, None, thread)
+    lane.update(graph, thread, {"x": 8})
+    assert lane.state(graph, thread).next == ()
 
 
 def test_the_last_writer_is_meant_when_none_is_named(lane, saver, thread):
@@ -165,6 +168,44 @@ def test_a_question_can_be_answered_after_the_state_was_changed(lane, saver, thr
     state = lane.state(graph, thread)
     assert (state.next, [i.value for i in state.interrupts]) == (("ask",), ["?"])
     assert lane.invoke(graph, Command(resume="!"), thread) == {"x": 5, "log": ["a", "!", 5]}
+
+
+@pytest.mark.parametrize("nodes", [[], ["a"]])
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("question", "answered"),
+    [
+        (lambda x: {"approve": x}, True),
+        (lambda x: f"Approve {x}?", False),
+        (lambda x: {"approve": x} if x == 1 else {"really": x}, False),
+        (lambda x: {"approve": x} if x == 1 else None, True),
+    ],
+)
+def test_the_state_may_change_with_the_answer(lane, saver, thread, nodes, together, question, answered):
+    def ask(state: State) -> State:
+        asked = question(state["x"])
+        return {"log": [interrupt(asked) if asked else "nothing to ask", state["x"]]}
+
+    graph = chain(*nodes, ask).compile(saver)
+    lane.invoke(graph, {"x": 1}, thread)
+    if not together:
+        lane.update(graph, thread, {"x": 5})
+    found = lane.invoke(graph, Command(resume="!", update={"x": 5} if together else None), thread)
+    if not answered:
+        assert [each.value for each in found["__interrupt__"]] == [question(5)]
+        found = lane.invoke(graph, Command(resume="!"), thread)
+    assert found == {"x": 5, "log": [*nodes, "!" if question(5) else "nothing to ask", 5]}
+
+
+def test_a_question_asked_again_after_an_update_replaces_the_former(lane, saver, thread):
+    def ask(state: State) -> State:
+        return {"log": [interrupt(state["x"])]}
+
+    graph = chain(ask).compile(saver)
+    lane.invoke(graph, {"x": 1}, thread)
+    lane.update(graph, thread, {"x": 5})
+    assert [each.value for each in lane.invoke(graph, None, thread)["__interrupt__"]] == [5]
+    assert lane.invoke(graph, Command(resume="!"), thread) == {"x": 5, "log": ["!"]}
 
 
 def test_finished_siblings_of_a_failed_node_are_kept_when_it_is_settled_by_an_update(lane, saver, thread):

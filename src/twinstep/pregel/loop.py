@@ -143,16 +143,17 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
 
 def _stop(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome]:
     """Stop at the questions of the tasks."""
-    questions = open_questions(run, [question for task in tasks for question in task.interrupts or ()])
+    questions = open_questions(run, tasks)
     yield from commit_stop(run, tasks, "interrupted")
     tell_questions(run, tasks, questions)
     return Outcome(None, questions, breakpoint=not questions)
 
 
-def open_questions(run: Run, asked: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
+def open_questions(run: Run, tasks: Sequence[NodeTask]) -> tuple[Interrupt, ...]:
     """Return what was asked now, and what was asked before and has not been reached this time."""
-    earlier = [run.recall(id) for id in run.records if id.startswith(QUESTIONS)]
-    known = {question.id: question for question in asked}
+    known = {question.id: question for task in tasks for question in task.interrupts or ()}
+    again = {QUESTIONS + task.id for task in tasks if task.interrupts}
+    earlier = [run.recall(id) for id in run.records if id.startswith(QUESTIONS) and id not in again]
     for question, _ in pending_questions([record for record in earlier if record is not None], run.root.answers):
         known.setdefault(question.id, question)
     return tuple(known.values())

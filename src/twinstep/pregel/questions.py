@@ -76,7 +76,14 @@ def _other_question(task: Asker, position: Position, value: Any) -> Position:
         return position
     if task.run.mismatch == "accept":
         return unasked[0]
+    if task.run.edited:  # the question may speak of what has changed; if it is another one, it is asked
+        return unasked[0] if _same_form(root.questions.get(unasked[0]), value) else position
     raise not_asked(root, task.name, unasked[0], value)
+
+
+def _same_form(before: Any, now: Any) -> bool:
+    """Tell whether two questions are the same one about other data: mappings with the same keys."""
+    return isinstance(before, Mapping) and isinstance(now, Mapping) and before.keys() == now.keys()
 
 
 def not_asked(root: Root, name: str, position: Position, instead: Any = NOTHING) -> NonDeterminismError:

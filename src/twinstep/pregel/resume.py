@@ -136,9 +136,12 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     if last.id != head.checkpoint or run.root.targets:
         return (yield from _fork(run, loaded, command))
     run.root.id = head.run
-    questions = pending_questions(_adopt(run, loaded).values(), run.root.answers)
+    control = _adopt(run, loaded)
+    questions = pending_questions(control.values(), run.root.answers)
     answers = match_answers(command.resume, questions) if command is not None else {}
     writes = _command_writes(run, command) if command is not None else []
+    run.edited = bool(writes) or COMMAND in control or last.source == "update"
+    _remember_questions(run, control.values())
     if not run.state.updated:
         return (yield from _after_end(run, writes)) if writes else Opened.FINISHED
     _note(run, questions, answers, writes)
@@ -165,7 +168,10 @@ def _fork(run: Run, loaded: Loaded, command: Command[Any] | None) -> Program[Ope
     repeats(run, "")
     yield from commit_state(run, "fork", status="running", claim=True)
     if command is not None:
-        _note(run, questions, answers, _command_writes(run, command))
+        writes = _command_writes(run, command)
+        run.edited = bool(writes)
+        _remember_questions(run, records)
+        _note(run, questions, answers, writes)
         yield from keep_unsaved(run)
     return Opened.RESUMED
 
@@ -221,6 +227,10 @@ def pending_questions(records: Iterable[Record], answers: Mapping[Position, Any]
     return list(found.values())
 
 
+def _remember_questions(run: Run, records: Iterable[Record]) -> None:
+    run.root.questions = {position: question.value for question, position in pending_questions(records, {})}
+
+
 def _open_nested(run: Run, start: Start, input: Any) -> Program[Opened]:
     """Start a nested run, or go on with it when the run it belongs to is resumed."""
     parent: Any = run.parent
@@ -230,7 +240,8 @@ def _open_nested(run: Run, start: Start, input: Any) -> Program[Opened]:
     facts = {"digest": digest, "input": shown, "at": parent.run.checkpoint_id, "task": parent.id}
     run.info = encode_info(run.saver.serde, run.place, facts)
     loaded, head = start.loaded, start.loaded.head
-    read_state(run, loaded, start.place if start.forked else None)
+    last = read_state(run, loaded, start.place if start.forked else None)
+    run.edited = last is not None and last.source == "update"
     if start.forked:
         return (yield from _fork_nested(run, start.place.ns))
     info = decode_info(run.saver.serde, run.place, head.info) if head is not None and head.run == run.id else None

@@ -45,6 +45,7 @@ class Root:
         pending: the end of the write that goes on beside the superstep that runs.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
+        questions: what was asked in it when the run was resumed, by position.
         positions: where the questions of this process were asked, by id.
         base: the checkpoint the root was opened at.
         targets: checkpoints that nested runs go back to, by the namespaces that they had; former_id: their run.
@@ -69,6 +70,7 @@ class Root:
         "moved",
         "pending",
         "positions",
+        "questions",
         "slots",
         "targets",
         "thread_id",
@@ -84,6 +86,7 @@ class Root:
         self.pending: Future[None] | None = None
         self.answers: dict[Position, Any] = {}
         self.asked: dict[Position, str] = {}
+        self.questions: dict[Position, Any] = {}
         self.positions: dict[str, Position] = {}
         self.base: str | None = None
         self.targets: dict[str, str] = {}
@@ -170,6 +173,7 @@ class Run:
         due: names of the channels that were updated when the state was stored.
         gone: names of the channels that are stored and exist under another name, or no more.
         alias: the names that nodes of the open superstep had when it began, by the names they have now.
+        edited: whether somebody has changed its state from outside since the open superstep asked its questions.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
         unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
         doubtful: ids of the outcomes that were put on record while there were unused ones.
@@ -234,6 +238,7 @@ class Run:
     gone: Collection[str] = ()
     alias: Mapping[str, str] = field(default_factory=dict)
     remembers: bool = False
+    edited: bool = False
     former: Former | None = None
     goal: tuple[str, str] | None = None
     records: dict[str, RecordRow | Record] = field(default_factory=dict)

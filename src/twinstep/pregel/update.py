@@ -196,11 +196,10 @@ def _task(run: Run, name: str, update: StateUpdate) -> Program[NodeTask]:
 def infer_node(run: Run, writers: list[str]) -> str:
     """Return the node an update is taken to come from when the caller names none."""
     nodes = run.spec.nodes
-    own = [name for name in nodes if name != START]
-    if len(own) == 1:
-        return own[0]
+    if len(nodes) == 1:
+        return next(iter(nodes))
     if not writers:
-        return START if START in nodes else own[0]
+        return START if START in nodes else next(iter(nodes))
     if len(set(writers)) == 1:
         return writers[0]
     raise InvalidUpdateError(
