@@ -300,6 +300,17 @@ def test_a_failing_node_is_tried_again(others: dict[str, Any], colour: Colour, l
     assert attempts == [1, 2, 3]
 
 
+@pytest.mark.parametrize("executor", [None, "thread"])
+def test_a_node_that_raises_stop_iteration_fails_and_does_not_hang(executor: Any, lane: Lane) -> None:
+    def node(s: S) -> Any:
+        return next(iter([]))
+
+    builder = StateGraph(S).add_node("node", node, executor=executor).add_edge(START, "node")
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        lane.invoke(builder.compile(), {})
+    assert caught.value.__notes__[0].startswith("During task with name 'node'")
+
+
 def test_the_last_failure_is_raised_when_the_attempts_are_used_up(lane: Lane) -> None:
     node, attempts = failing(9)
     with pytest.raises(ConnectionError) as caught:

@@ -140,7 +140,7 @@ def test_version_2_gives_the_output_as_its_schema(lane: Lane) -> None:
 
 @pytest.mark.parametrize("returned", [None, {}])
 def test_w60_a_node_that_changes_nothing_is_seen(returned: Any, lane: Lane) -> None:
-    chunks = lane.stream(one(lambda s: returned), {"x": 0}, stream_mode=["updates", "values"])
+    chunks = lane.stream(one(lambda s: returned), {"x": 0}, stream_mode=["updates", "values", "updates"])
     same = ("values", {"x": 0, "log": []})
     assert chunks == [same, ("updates", {"n": None}), same]
 

@@ -141,3 +141,12 @@ def _injected(fn: Any, taken: int) -> dict[str, int | None]:
         elif p.kind is p.POSITIONAL_OR_KEYWORD and position >= taken:
             found[p.name] = position
     return found
+
+
+def holdable(error: BaseException) -> BaseException:
+    """Return an error of a function that a future can hold: one that holds a `StopIteration` would never be done."""
+    if not isinstance(error, StopIteration):
+        return error
+    held = RuntimeError("A function raised StopIteration; next(..., default) does not.")
+    held.__cause__ = error
+    return held

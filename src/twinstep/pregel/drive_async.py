@@ -12,6 +12,7 @@ from types import CoroutineType
 from typing import Any
 
 from twinstep.errors import GraphInterrupt, NodeCancelledError
+from twinstep.pregel.action import holdable
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import (
     CacheGet,
@@ -362,7 +363,7 @@ class ThreadJob(Job):
             value = in_slot(self._task, self._context, self._fn)
             setter = self.outcome.set_result
         except BaseException as error:
-            value, setter = error, self.outcome.set_exception
+            value, setter = holdable(error), self.outcome.set_exception
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._tell, setter, value)
 

@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from twinstep.errors import GraphValidationError, did_you_mean
-from twinstep.pregel.action import Action
+from twinstep.pregel.action import Action, holdable
 from twinstep.pregel.remote import Told, describe, finished, outcome_of, perform
 from twinstep.pregel.task import Task
 from twinstep.pregel.workers import THREADS
@@ -119,7 +119,10 @@ def reference_of(action: Action) -> str:
 
 def _call(action: Action, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     fn = action.fn.invoke if action.is_runnable else action.fn
-    return finished(fn(*args, **kwargs))
+    try:
+        return finished(fn(*args, **kwargs))
+    except StopIteration as error:
+        raise holdable(error) from error
 
 
 def _in_thread(pool: ThreadPoolExecutor | None, fn: Callable[..., Any], *args: Any) -> Future[Any]:

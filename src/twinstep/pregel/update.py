@@ -184,9 +184,10 @@ def _task(run: Run, name: str, update: StateUpdate) -> Program[NodeTask]:
             f"Node '{name}' does not exist in '{run.spec.name}'." + did_you_mean(name, run.spec.nodes)
         )
     task = NodeTask(run, node, (run.id, run.ns, run.step, "pull", name), None, ())
+    values = dict(run.spec.input(update.values))[START] if name == START else update.values
     token = SCOPE.set(task)
     try:
-        task.writes = yield from route(task, node, update.values)
+        task.writes = yield from route(task, node, values)
     finally:
         SCOPE.reset(token)
     task.solo = True

@@ -29,7 +29,7 @@ Keys = str | Sequence[str] | None
 
 
 def check_modes(modes: StreamMode | Sequence[StreamMode]) -> tuple[StreamMode, ...]:
-    """Return the modes as a tuple.
+    """Return the modes as a tuple, each once.
 
     Raises:
         InvalidConfigError: a mode does not exist.
@@ -43,7 +43,7 @@ def check_modes(modes: StreamMode | Sequence[StreamMode]) -> tuple[StreamMode, .
             raise InvalidConfigError(
                 f"Unknown stream_mode {mode!r}; the modes are {known}." + did_you_mean(mode, STREAM_MODES)
             )
-    return several
+    return tuple(dict.fromkeys(several))
 
 
 def _values(event: Event, keys: Keys) -> Any:
