@@ -370,6 +370,15 @@ def run_node(task: NodeTask) -> Program[None]:
         SCOPE.reset(token)
 
 
+def pass_on(task: NodeTask) -> None:
+    """Turn a run's input into writes, where that takes no code of the user."""
+    try:
+        task.writes = [*task.node.writes(task.args[0]), *task.node.follow]
+    except Exception as error:
+        annotate(task, error)
+        task.error = error
+
+
 def _keep_node(task: NodeTask) -> Program[None]:
     """Put a node's outcome on record; an outcome that cannot be is a failure."""
     if task.run.saver is None or not task.storable or is_invalid_resume(task.error):

@@ -25,7 +25,7 @@ from twinstep.errors import (
 )
 from twinstep.pregel.deadline import limit_step
 from twinstep.pregel.effects import Program, RunTasks
-from twinstep.pregel.execute import record_row, release
+from twinstep.pregel.execute import pass_on, record_row, release
 from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
 from twinstep.pregel.plan import plan, warn_of_joins
 from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_questions
@@ -123,7 +123,10 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
         limit_step(run, tasks)
     if run.log.wants:
         tell_superstep(run, tasks)
-    yield RunTasks(tasks)
+    if run.spec.starts_alone and tasks[0].name == START:
+        pass_on(tasks[0])
+    else:
+        yield RunTasks(tasks)
     if [task for task in tasks if task.writes is None]:
         raise_failures(run, tasks)
         return (yield from _stop(run, tasks))

@@ -169,6 +169,7 @@ class ProgramSpec:
         late, consumable: channels of these kinds.
         past: how it reads what earlier versions of it have stored.
         shared: channels whose values are seen from outside the engine; kept: those of them that are stored.
+        starts_alone: whether the first superstep only turns the input into the first state, without code of the user.
     """
 
     name: str
@@ -197,6 +198,7 @@ class ProgramSpec:
     past: Past = NO_PAST
     shared: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    starts_alone: bool = False
 
     def __post_init__(self) -> None:
         triggers: dict[str, list[str]] = {}
@@ -211,14 +213,10 @@ class ProgramSpec:
         self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
         self.shared = frozenset((*self.keys, START))
         self.kept = frozenset(name for name in self.shared if name in self.channels and self.channels[name].saved)
+        start = self.nodes.get(START)
+        self.starts_alone = start is not None and start.action is PASS and not start.branches
         for name, template in self.channels.items():
             template.key = name
-
-    @property
-    def starts_alone(self) -> bool:
-        """Whether the first superstep only turns the input into the first state, without code of the user."""
-        start = self.nodes.get(START)
-        return start is not None and start.action is PASS and not start.branches
 
     def check_present(
         self, foreign: Collection[str], updated: Collection[str], packets: Iterable[Any], where: object
