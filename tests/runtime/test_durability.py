@@ -63,7 +63,9 @@ def test_a_node_sees_the_checkpoint_it_started_from_stored_unless_only_the_end_i
 
     graph = chain("a", look).compile(saver)
     lane.invoke(graph, {"x": 1}, thread, durability=durability)
-    assert seen == [[] if durability == "exit" else [("loop", 1, ("look",)), *WHOLE[2:]]]
+    stored = [] if durability == "exit" else [("loop", 1, ("look",)), *WHOLE[2:]]
+    # where a commit waits for a server, the last checkpoint is stored while the node runs
+    assert seen == [stored] or (saver.overlaps and durability == "async" and seen == [stored[1:]])
 
 
 def test_a_failure_is_stored_with_the_checkpoint_it_started_from(lane, saver, thread, durability):
