@@ -183,6 +183,8 @@ def _task(run: Run, name: str, update: StateUpdate) -> Program[NodeTask]:
         raise InvalidUpdateError(
             f"Node '{name}' does not exist in '{run.spec.name}'." + did_you_mean(name, run.spec.nodes)
         )
+    if name == START:
+        run.spec.input(update.values)  # refuses what is no input
     task = NodeTask(run, node, (run.id, run.ns, run.step, "pull", name), None, ())
     values = dict(run.spec.input(update.values))[START] if name == START else update.values
     token = SCOPE.set(task)
