@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import resource
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -45,8 +46,16 @@ class Side:
         return self.module("checkpoint.memory").InMemorySaver()
 
     def enter(self, manager: AbstractContextManager[Any]) -> Any:
-        """Enter a context that lasts as long as this side."""
+        """Enter a context that is left when this side is closed."""
         return self._open.enter_context(manager)
+
+    def callback(self, end: Callable[[], object]) -> None:
+        """Call a function when this side is closed."""
+        self._open.callback(end)
+
+    def close(self) -> None:
+        """Leave the contexts that were entered."""
+        self._open.close()
 
     def connect(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
         """Open a new SQLite file with a write-ahead log; `synchronous` is SQLite's own setting."""
@@ -77,7 +86,7 @@ class Timed:
     without: Callable[[], Any] | None = None
 
     def measure(self, seconds: float) -> Sample:
-        """Repeat the work for about so many seconds and return the microseconds of an operation.
+        """Repeat the work for about so many seconds; return the microseconds of an operation, and how many were done.
 
         They are those of the fastest round, for what else the machine does only ever adds to them.
         """
@@ -90,7 +99,8 @@ class Timed:
             while len(runs) < 3 or perf_counter() < end:
                 runs.append(_time(self.run, runner))
                 rests.append(_time(self.without or _nothing, runner))
-        return {clock: (_least(runs, clock) - _least(rests, clock)) / self.ops * 1e6 for clock in ("cpu", "wall")}
+        sample = {clock: (_least(runs, clock) - _least(rests, clock)) / self.ops * 1e6 for clock in ("cpu", "wall")}
+        return {**sample, "ops": float(self.ops * (len(runs) + 1))}
 
 
 def _time(run: Callable[[], Any], runner: asyncio.Runner) -> Sample:
@@ -99,6 +109,23 @@ def _time(run: Callable[[], Any], runner: asyncio.Runner) -> Sample:
     if inspect.iscoroutine(result):
         runner.run(result)
     return {"cpu": process_time() - cpu, "wall": perf_counter() - wall}
+
+
+def peak() -> float:
+    """Return the most memory this process has held, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike the figure below, it leaves out what the process was forked from
+        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kilobytes) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def size(side: Side) -> float:
+    """Return the MB that a side's files take, once the write-ahead log is copied into them."""
+    for file in side.folder.glob("*.sqlite"):
+        with closing(sqlite3.connect(file)) as conn:
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return sum(file.stat().st_size for file in side.folder.iterdir()) / 1e6
 
 
 def _nothing() -> None:
@@ -120,20 +147,24 @@ class Row:
         title: what is measured.
         case: does it with a library.
         bare: does it in plain Python.
-        bar: what is to be reached, in `unit`.
+        bar: what is to be reached, in `unit`; None for what is only compared.
         reference: what the reference needed on the machine the bar was set on.
         metric: which of the case's figures this is.
         unit: of the figures.
         above_bare: whether the bar counts from what plain Python needs.
         slow: leave the reference out of a quick run.
+        long: leave the row out of a quick run.
+        served: whether it needs a PostgreSQL server.
     """
 
     title: str
     case: Case
     bare: Case | None
-    bar: float
+    bar: float | None
     reference: float | None = None
     metric: str = "cpu"
-    unit: Literal["us", "ms", "s", "MB", "kB", ""] = "us"
+    unit: Literal["us", "ms", "s", "MB", "kB", "B", ""] = "us"
     above_bare: bool = False
     slow: bool = False
+    long: bool = False
+    served: bool = False

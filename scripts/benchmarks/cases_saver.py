@@ -12,8 +12,10 @@ from uuid import uuid4
 
 from scripts.benchmarks.case import Row, Side, Timed
 from scripts.benchmarks.cases_graph import STEPS, Counter, bump, limited, loop_graph
+from scripts.benchmarks.cases_task import increased
 
 TALKS = 20
+CALLS = 200
 POSTGRES = "TWINSTEP_BENCH_POSTGRES"
 INSERT = "INSERT INTO steps (state) VALUES (?)"
 
@@ -92,6 +94,32 @@ def bare_postgres_step(side: Side) -> Timed:
     return bare_steps_with(lambda state: conn.execute(INSERT.replace("?", "%s"), (state,)))
 
 
+def sqlite_task(side: Side) -> Timed:
+    """Call a task over and over in an entrypoint that records what each call returned."""
+    func = side.module("func")
+    task = func.task(increased)
+
+    @func.entrypoint(side.sqlite())  # type: ignore[untyped-decorator]
+    def program(x: int) -> int:
+        for _ in range(CALLS):
+            x = task(x).result()
+        return x
+
+    return Timed(lambda: program.invoke(0, {"configurable": {"thread_id": uuid4().hex}}), CALLS)
+
+
+def bare_sqlite_task(side: Side) -> Timed:
+    conn = table(side.connect())
+
+    def run() -> None:
+        x = 0
+        while x < CALLS:
+            x = increased(x)
+            conn.execute(INSERT, (json.dumps(x),))
+
+    return Timed(run, CALLS)
+
+
 # ---------------------------------------------------------------------- questions
 
 
@@ -150,7 +178,11 @@ ROWS = [
         metric="wall",
         above_bare=True,
     ),
-    Row("superstep with Postgres", postgres_step, bare_postgres_step, bar=300, reference=1240),
+    Row("superstep with SQLite: stored", sqlite_step, bare_sqlite_step, bar=None, metric="stored", unit="B"),
+    Row("superstep with Postgres", postgres_step, bare_postgres_step, bar=300, reference=1240, served=True),
+    Row("task().result() with SQLite", sqlite_task, bare_sqlite_task, bar=None),
+    Row("task().result() with SQLite: stored", sqlite_task, bare_sqlite_task, bar=None, metric="stored", unit="B"),
     Row("interrupt and resume, memory saver", memory_talk, bare_memory_talk, bar=250, reference=4360),
     Row("interrupt and resume, SQLite", sqlite_talk, bare_sqlite_talk, bar=500, reference=8270),
+    Row("interrupt and resume, SQLite: stored", sqlite_talk, bare_sqlite_talk, bar=None, metric="stored", unit="B"),
 ]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import operator
-import resource
-import sqlite3
 import tracemalloc
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from functools import partial
 from itertools import islice
 from time import process_time
 from typing import Annotated, Any, TypedDict
 
-from scripts.benchmarks.case import Row, Sample, Side
+from scripts.benchmarks.case import Row, Sample, Side, peak, size
 from scripts.benchmarks.cases_graph import chain_builder
 
 TURNS = 1000
@@ -33,19 +30,6 @@ class Conversation(TypedDict):
 def message(role: str, turn: int) -> dict[str, str]:
     """Return a message of about 230 characters."""
     return {"role": role, "content": TEXT, "id": f"{role}{turn}"}
-
-
-def peak() -> float:
-    """Return the most memory this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
-def size(side: Side) -> float:
-    """Return the MB that a side's files take, once the write-ahead log is copied into them."""
-    for file in side.folder.glob("*.sqlite"):
-        with closing(sqlite3.connect(file)) as conn:
-            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return sum(file.stat().st_size for file in side.folder.iterdir()) / 1e6
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -146,6 +130,6 @@ ROWS = [
     _conversation("get_state after 1,000 turns", "get_state", "ms", 5, 2),
     _conversation("history after 1,000 turns, per state", "history", "ms", 5),
     _conversation("history after 1,000 turns: memory", "history_peak", "MB", 5),
-    Row("objects alive per run, 10,000 runs", objects_alive, None, bar=0.01, metric="objects", unit="", slow=True),
+    Row("objects alive per run, 10,000 runs", objects_alive, None, bar=0.01, metric="objects", unit="", long=True),
     Row("memory saver: held per run", memory_held, None, bar=4, reference=10.8, metric="held", unit="kB"),
 ]

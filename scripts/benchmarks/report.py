@@ -29,19 +29,32 @@ class Result:
     Attributes:
         figures: the median by side.
         clock: twinstep's time on the clock, when the row is about CPU.
-        bar: the bar on this machine.
+        bar: the bar on this machine, if the row has one.
+        scale: what the row's bar was multiplied with for that.
     """
 
     row: Row
     measured: Measured
     figures: dict[str, float]
     clock: float | None
-    bar: float
+    bar: float | None
+    scale: float = 1.0
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is reached; None when that was not measured."""
-        return self.figures[SUBJECT] <= self.bar if SUBJECT in self.figures else None
+        """Whether the bar is reached; None when that was not measured, or there is none."""
+        return None if self.bar is None or SUBJECT not in self.figures else self.figures[SUBJECT] <= self.bar
+
+    @property
+    def faster(self) -> float | None:
+        """How many times more the reference needs."""
+        subject, reference = self.figures.get(SUBJECT, 0), self.figures.get(REFERENCE, 0)
+        return reference / subject if reference > 0 and subject > 0 else None
+
+    def peak(self, side: str) -> float | None:
+        """Return the most memory that a side's process has held, in MB."""
+        found = [sample["peak"] for sample in self.measured.samples.get(side, []) if "peak" in sample]
+        return median(found) if found else None
 
 
 def results(rows: Sequence[tuple[Row, Measured]]) -> list[Result]:
@@ -55,11 +68,10 @@ def results(rows: Sequence[tuple[Row, Measured]]) -> list[Result]:
     scale = median(here) if here else 1.0
     judged = []
     for row, measured, found in picked:
-        bar = row.bar * scale if row.unit in TIMES else row.bar
-        if row.above_bare:
-            bar += found.get(BARE, 0.0)
+        factor = scale if row.unit in TIMES else 1.0
+        bar = None if row.bar is None else row.bar * factor + (found.get(BARE, 0.0) if row.above_bare else 0.0)
         clocks = [sample["wall"] for sample in measured.samples[SUBJECT] if row.metric == "cpu" and "wall" in sample]
-        judged.append(Result(row, measured, found, median(clocks) if clocks else None, bar))
+        judged.append(Result(row, measured, found, median(clocks) if clocks else None, bar, factor))
     return judged
 
 
@@ -69,43 +81,85 @@ def figures(row: Row, measured: Measured) -> dict[str, float]:
     return {side: median(found) for side, found in values.items() if found}
 
 
-def table(judged: Sequence[Result]) -> Iterator[str]:
-    """Yield the lines of the table."""
+# ---------------------------------------------------------------------- tables
+
+Lines = list[list[str]]
+"""A table: the names of its columns, and then its lines; the first cell of each is a title."""
+
+
+def table(judged: Sequence[Result]) -> Lines:
+    """Return twinstep beside bare Python, and beside the reference when that was measured."""
     compared = any(REFERENCE in result.figures for result in judged)
-    names = ["twinstep", "clock", "bare", "x bare", *(["reference", "x faster"] if compared else []), "bar", "of bar"]
-    first = f"{'':{WIDTH}}" + "".join(f"{name:>{COLUMN}}" for name in names)
-    yield first
-    yield "-" * len(first)
+    beside = ["reference", "x faster", "its MB"] if compared else []
+    lines = [["", "twinstep", "clock", "bare", "x bare", "peak MB", *beside, "bar", "of bar", ""]]
+    known = [result for result in judged if SUBJECT in result.figures]
+    return lines + [[titled(each.row), *map(number, _cells(each, compared)), _verdict(each)] for each in known]
+
+
+def peer_table(judged: Sequence[Result], peers: Sequence[str]) -> Lines:
+    """Return twinstep and the reference beside the peers, in the rows that any of them was measured in."""
+    sides = [SUBJECT, BARE, REFERENCE, *peers]
+    rows = [result for result in judged if any(peer in result.figures for peer in peers)]
+    cells = [[titled(result.row), *(number(result.figures.get(side)) for side in sides)] for result in rows]
+    return [["", *sides], *cells] if cells else []
+
+
+def notes(judged: Sequence[Result]) -> Iterator[str]:
+    """Yield what could not be measured, and how many bars are met."""
     for result in judged:
-        unit = f" [{result.row.unit}]" if result.row.unit else ""
-        title = f"{result.row.title + unit:{WIDTH}}"
-        if result.met is None:
-            yield f"{title}  not measured: {result.measured.missing[SUBJECT]}"
-        else:
-            cells = "".join(f"{_number(cell):>{COLUMN}}" for cell in _cells(result, compared))
-            yield title + cells + ("  met" if result.met else "  NOT MET")
+        if SUBJECT not in result.figures:
+            yield f"{result.row.title} was not measured: {result.measured.missing[SUBJECT]}"
     lacking = {(side, why): None for result in judged for side, why in result.measured.missing.items()}
     yield from (f"{side} was not measured: {why}" for side, why in lacking if side != SUBJECT)
-    met, known = [result.met for result in judged].count(True), sum(result.met is not None for result in judged)
-    yield f"{met} of {known} bars met" + (f", {len(judged) - known} not measured" if known < len(judged) else "")
+    known = [result for result in judged if result.met is not None]
+    yield f"{sum(result.met is True for result in known)} of {len(known)} bars met"
+    scaled = [result for result in known if result.scale != 1]
+    if scaled:
+        unscaled = sum(result.met is True or result.figures[SUBJECT] <= (result.row.bar or 0) for result in known)
+        yield f"bars of time are scaled by {scaled[0].scale:.2f}, as LangGraph runs here; {unscaled} are met unscaled"
+
+
+def plain(lines: Lines) -> Iterator[str]:
+    """Yield a table as text in columns."""
+    for place, (title, *cells) in enumerate(lines):
+        wide = [max(len(cell) + 2, COLUMN) for cell in lines[0][1:]]
+        line = f"{title:{WIDTH}}" + "".join(f"{cell:>{size}}" for cell, size in zip(cells, wide, strict=True))
+        yield line.rstrip()
+        if place == 0:
+            yield "-" * len(line)
+
+
+def markdown(lines: Lines) -> Iterator[str]:
+    """Yield a table as Markdown."""
+    for place, cells in enumerate(lines):
+        yield f"| {' | '.join(cells)} |"
+        if place == 0:
+            yield "|---" + "|---:" * (len(cells) - 1) + "|"
+
+
+def titled(row: Row) -> str:
+    return f"{row.title} [{row.unit}]" if row.unit else row.title
 
 
 def _cells(result: Result, compared: bool) -> list[float | None]:
     found = result.figures
-    subject, bare, reference = found[SUBJECT], found.get(BARE), found.get(REFERENCE)
-    cells = [subject, result.clock, bare, subject / bare if bare else None]
-    if compared:
-        faster = reference / subject if reference and reference > 0 and subject > 0 else None
-        cells += [reference, faster]
-    return [*cells, result.bar, subject / result.bar]
+    subject, bare = found[SUBJECT], found.get(BARE)
+    beside = [found.get(REFERENCE), result.faster, result.peak(REFERENCE)] if compared else []
+    multiple = subject / bare if bare else None
+    of_bar = subject / result.bar if result.bar else None
+    return [subject, result.clock, bare, multiple, result.peak(SUBJECT), *beside, result.bar, of_bar]
 
 
-def _number(value: float | None) -> str:
+def _verdict(result: Result) -> str:
+    return "" if result.met is None else "met" if result.met else "NOT MET"
+
+
+def number(value: float | None) -> str:
     """Return a number in as many digits as mean something."""
     if value is None:
         return "-"
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}"
+    places = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{places}f}"
 
 
 def as_json(result: Result) -> dict[str, Any]:
