@@ -41,11 +41,12 @@ def timed(run: Callable[[], object]) -> float:
 
 def talk(side: Side, turn: Callable[[int], object]) -> Sample:
     """Take the turns of a conversation and measure them."""
-    cpu, sizes = 0.0, []
+    cpu, sizes = list[float](), list[float]()
     for half in (range(TURNS // 2), range(TURNS // 2, TURNS)):
-        cpu += sum(timed(partial(turn, n)) for n in half)
+        cpu.append(sum(timed(partial(turn, n)) for n in half))
         sizes.append(size(side))
-    return {"size": sizes[1], "growth": (sizes[1] - sizes[0]) / sizes[0], "cpu": cpu / TURNS, "peak": peak()}
+    growth = {"growth": (sizes[1] - sizes[0]) / sizes[0], "slowing": cpu[1] / cpu[0]}
+    return {"size": sizes[1], "cpu": sum(cpu) / TURNS, "peak": peak(), **growth}
 
 
 def conversation(side: Side) -> Sample:
@@ -116,7 +117,7 @@ def memory_held(side: Side) -> Sample:
     return {"held": tracemalloc.get_traced_memory()[0] / times / 1e3}
 
 
-def _conversation(title: str, metric: str, unit: Any, bar: float, reference: float | None = None) -> Row:
+def _conversation(title: str, metric: str, unit: Any, bar: float | None, reference: float | None = None) -> Row:
     return Row(
         title, conversation, bare_conversation, bar=bar, reference=reference, metric=metric, unit=unit, slow=True
     )
@@ -126,6 +127,7 @@ ROWS = [
     _conversation("1,000 turns on SQLite: file", "size", "MB", 2, 885),
     _conversation("1,000 turns on SQLite: second half over first", "growth", "", 1.1),
     _conversation("1,000 turns on SQLite: CPU per turn", "cpu", "ms", 0.5, 11),
+    _conversation("1,000 turns on SQLite: CPU of second half over first", "slowing", "", None),
     _conversation("1,000 turns on SQLite: peak memory", "peak", "MB", 80, 2000),
     _conversation("get_state after 1,000 turns", "get_state", "ms", 5, 2),
     _conversation("history after 1,000 turns, per state", "history", "ms", 5),

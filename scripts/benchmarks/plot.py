@@ -15,7 +15,18 @@ BAR, GAP = 7, 9
 COLOURS = {SUBJECT: "#2563eb", REFERENCE: "#f59e0b", BARE: "#9ca3af"}
 NAMES = {SUBJECT: "twinstep", REFERENCE: "LangGraph", BARE: "bare Python"}
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
-TICKS = {-1: "0.1 µs", 0: "1 µs", 1: "10 µs", 2: "100 µs", 3: "1 ms", 4: "10 ms", 5: "0.1 s", 6: "1 s", 7: "10 s"}
+TICKS = {
+    -2: "10 ns",
+    -1: "0.1 µs",
+    0: "1 µs",
+    1: "10 µs",
+    2: "100 µs",
+    3: "1 ms",
+    4: "10 ms",
+    5: "0.1 s",
+    6: "1 s",
+    7: "10 s",
+}
 
 
 def svg(judged: Sequence[Result]) -> str:
@@ -71,7 +82,9 @@ def head(height: int) -> Iterator[str]:
         'font-family="Helvetica, Arial, sans-serif" font-size="11">'
     )
     yield f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
-    yield text(20, 28, "CPU time of one operation, logarithmic", "start", "#111827", size=16)
+    yield text(
+        20, 28, "CPU time of one operation (on the clock where a row says so), logarithmic", "start", "#111827", size=16
+    )
 
 
 def legend(rows: Sequence[tuple[Result, dict[str, float]]]) -> Iterator[str]:

@@ -16,6 +16,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from scripts.benchmarks.rows import ROWS  # noqa: F401  what loads here is not sampled
+from scripts.benchmarks.worker import measured
+
 INTERVAL = 0.001  # a kernel's clock may be coarser; the shares are the same
 SHOWN = 12
 
@@ -54,8 +57,6 @@ def name(code: CodeType) -> str:
 
 def main(case: str, package: str, seconds: str) -> None:
     """Measure a case while it is sampled, and print its cost and its functions as JSON."""
-    from scripts.benchmarks.worker import measured
-
     with sampled() as found:
         sample = measured(case, package, float(seconds))
     print(json.dumps({"cost": sample["cpu"], "functions": list(shares(found, sample["cpu"]))}))
