@@ -313,10 +313,11 @@ def compiling(side: Side) -> Timed:
     return Timed(builder.compile, 100)
 
 
+IMPORTS = "import {package}.graph, {package}.func, {package}.types"
 IMPORT = """
 import json, sys, time
 start = time.process_time()
-import {package}.graph, {package}.func, {package}.types
+{imports}
 cpu, modules = time.process_time() - start, len(sys.modules)
 from importlib.metadata import packages_distributions
 loaded = {{name.partition(".")[0] for name in sys.modules}}
@@ -348,7 +349,7 @@ def fresh(code: str) -> Sample:
 
 
 def importing(side: Side) -> Sample:
-    return fresh(IMPORT.format(package=side.package))
+    return fresh(IMPORT.format(imports=IMPORTS.format(package=side.package)))
 
 
 def starting(side: Side) -> Sample:

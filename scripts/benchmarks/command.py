@@ -69,16 +69,18 @@ def machine(sides: Sides) -> dict[str, Any]:
 
 
 def profiles(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield where twinstep's time goes in each row of CPU time."""
+    """Yield where twinstep's time goes in each row of CPU time: by function, or by package where it imports."""
     for row in rows:
         if row.metric == "cpu":
             found = once(sys.executable, "profile", row, SUBJECT, 4)
             if isinstance(found, str):
                 yield f"{row.title}: {found}"
                 continue
+            if not found["most"]:
+                continue  # its work is another process's
             yield f"\n{row.title}: {number(found['cost'])} {row.unit}"
-            for each in found["functions"]:
-                yield f"{number(each['cost']):>10} {row.unit} {each['share']:>5.0%}  {each['function']}"
+            for each in found["most"]:
+                yield f"{each['cost']:>10.3g} {row.unit} {each['share']:>5.0%}  {each['name']}"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

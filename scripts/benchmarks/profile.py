@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from scripts.benchmarks.cases_graph import IMPORTS, importing
 from scripts.benchmarks.rows import ROWS  # noqa: F401  what loads here is not sampled
 from scripts.benchmarks.worker import measured
 
@@ -41,11 +43,11 @@ def sampled() -> Iterator[Counter[CodeType]]:
         signal.signal(signal.SIGPROF, before)
 
 
-def shares(found: Counter[CodeType], cost: float) -> Iterator[dict[str, Any]]:
-    """Yield the functions that take most, and how much of an operation's cost each takes."""
+def profile(cost: float, found: Counter[str]) -> dict[str, Any]:
+    """Return a cost, and which names take most of it."""
     total = found.total() or 1
-    for code, times in found.most_common(SHOWN):
-        yield {"function": name(code), "cost": cost * times / total, "share": times / total}
+    most = [{"name": name, "cost": cost * n / total, "share": n / total} for name, n in found.most_common(SHOWN)]
+    return {"cost": cost, "most": most}
 
 
 def name(code: CodeType) -> str:
@@ -55,11 +57,30 @@ def name(code: CodeType) -> str:
     return f"{'/'.join(parts[start:])}: {code.co_qualname}"
 
 
-def main(case: str, package: str, seconds: str) -> None:
-    """Measure a case while it is sampled, and print its cost and its functions as JSON."""
+def imported(package: str) -> dict[str, Any]:
+    """Return what importing a package costs by what it loads, in seconds on the clock, as the interpreter counts it."""
+    command = [sys.executable, "-X", "importtime", "-c", IMPORTS.format(package=package)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    spent: Counter[str] = Counter()
+    for line in done.stderr.splitlines():
+        own, _, module = line.removeprefix("import time:").split("|")
+        if own.strip().isdigit():
+            name, *rest = module.strip().split(".")
+            spent[f"{name}.{rest[0]}" if rest and name == package else name] += int(own)
+    return profile(spent.total() / 1e6, spent)
+
+
+def worked(case: str, package: str, seconds: float) -> dict[str, Any]:
+    """Return what an operation of a case costs, and the functions that take most of it."""
     with sampled() as found:
-        sample = measured(case, package, float(seconds))
-    print(json.dumps({"cost": sample["cpu"], "functions": list(shares(found, sample["cpu"]))}))
+        sample = measured(case, package, seconds)
+    return profile(sample["cpu"], Counter({name(code): times for code, times in found.items()}))
+
+
+def main(case: str, package: str, seconds: str) -> None:
+    """Print a profile of a case as JSON."""
+    found = imported(package) if case == importing.__name__ else worked(case, package, float(seconds))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
