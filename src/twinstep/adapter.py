@@ -28,6 +28,8 @@ def portable(type: Any, within: tuple[Any, ...] = ()) -> Any:
         return type
     if type in within:
         return dict[str, Any]
+    if typing.is_typeddict(typing.get_origin(type)):  # with type arguments, which are not checked then
+        type = typing.get_origin(type)
     if typing.is_typeddict(type) and type.__module__ != "typing_extensions":
         hints = typing.get_type_hints(type, include_extras=True)
         fields = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_a_command_given_as_input_is_for_the_graph_it_is_given_to(lane: Lane) ->
         lane.invoke(one(says("n")), Command(graph=Command.PARENT, update={"x": 1}))
 
 
-@pytest.mark.parametrize("schema", [None, "S", {"x": int}, lambda state: state], ids=str)
+@pytest.mark.parametrize("schema", [None, "S", 5, [int], {"x": int}, lambda state: state], ids=str)
 @pytest.mark.parametrize("place", ["state_schema", "input_schema", "output_schema"])
 def test_what_is_no_schema_is_refused(schema: Any, place: str) -> None:
     if schema is None and place != "state_schema":
@@ -90,3 +90,11 @@ def test_a_nested_graph_may_return_keys_that_its_parent_has_not(lane: Lane) -> N
     inner = row({"n": lambda s: {"log": ["n"], "more": 3}}, Wider).compile()
     program = entrypoint()(lambda state: {"log": ["e"], "more": 3})
     assert lane.invoke(row({"sub": inner, "program": program}).compile(), {"x": 1}) == {"x": 1, "log": ["n", "e"]}
+
+
+def test_an_annotation_that_names_nothing_is_named() -> None:
+    class Lost(TypedDict):
+        x: "Nowhere"  # type: ignore[name-defined]  # noqa: F821, UP037
+
+    with pytest.raises(GraphValidationError, match="Schema Lost: name 'Nowhere' is not defined, which an annotation"):
+        StateGraph(Lost)

@@ -6,10 +6,11 @@ import operator
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, NotRequired, Required, TypedDict, cast
+from typing import Annotated, Any, ClassVar, Generic, NotRequired, Required, TypedDict, TypeVar, cast
 
 import pydantic
 import pytest
+import typing_extensions
 
 from tests.conftest import Lane
 from tests.graph.kit import S, build, one, row, says, side_by_side
@@ -51,7 +52,33 @@ def last(a: Any, b: Any) -> Any:
     return b
 
 
+T = TypeVar("T")
+
+
+class Boxed(TypedDict, Generic[T]):
+    a: T
+    log: Annotated[list[T], operator.add]
+
+
+class BoxedToo(typing_extensions.TypedDict, Generic[T]):
+    a: T
+    log: Annotated[list[T], operator.add]
+
+
+@dataclass(frozen=True)
+class BoxedData(Generic[T]):
+    a: T
+    log: Annotated[list[T], operator.add] = field(default_factory=list)
+
+
 # ---------------------------------------------------------------------- kinds of state
+
+
+@pytest.mark.parametrize("schema", [Boxed, Boxed[int], BoxedToo[int], BoxedData, BoxedData[int]])
+def test_a_generic_state_has_its_keys_with_and_without_arguments(schema: Any, lane: Lane) -> None:
+    builder = StateGraph(schema).add_node("n", lambda s: {"log": [get(s, "a")]}).add_edge(START, "n")
+    assert lane.invoke(builder.compile(), {"a": 1, "log": [0]}) == {"a": 1, "log": [0, 1]}
+    assert {*builder.compile().get_input_jsonschema()["properties"]} == {"a", "log"}
 
 
 @pytest.mark.parametrize("schema", [Typed, Data, Model])

@@ -51,7 +51,9 @@ class Schema:
             self.channels[ROOT] = root
         self.keys: tuple[str, ...] = tuple(self.channels)
         self.is_root: bool = ROOT in self.channels
-        self.build: Callable[[dict[str, Any]], Any] = (lambda values: type(**values)) if is_structured(type) else _same
+        self.build: Callable[[dict[str, Any]], Any] = (
+            (lambda values: type(**values)) if is_structured(get_origin(type) or type) else _same
+        )
 
     @property
     def name(self) -> str:
@@ -87,22 +89,37 @@ def is_structured(type: Any) -> bool:
 
 
 def hints_of(type: Any) -> dict[str, Any]:
-    """Return the annotations of a state class; empty for a bare type."""
+    """Return the annotations of a state class, also of one with type arguments; empty for a bare type.
+
+    Raises:
+        GraphValidationError: an annotation names something that does not exist.
+    """
+    origin = get_origin(type)
+    if inspect.isclass(origin):
+        given = dict(zip(getattr(origin, "__parameters__", ()), get_args(type), strict=False))
+        return {name: _filled(hint, given) for name, hint in hints_of(origin).items()}
     if not inspect.isclass(type) or not (is_typeddict(type) or is_structured(type) or _own_annotations(type)):
         return {}
     try:
         return _given(type, get_type_hints(type, include_extras=True))
-    except NameError:
+    except NameError as error:
         # a class made inside a function may refer to names of that function: look where the graph is being built
         frame = sys._getframe(1)
         while frame is not None:
             try:
                 return _given(type, get_type_hints(type, localns=frame.f_locals, include_extras=True))
             except NameError:
-                if frame.f_back is None:
-                    raise
                 frame = frame.f_back
-        raise
+        raise GraphValidationError(
+            f"Schema {type.__name__}: {error}, which an annotation refers to; define or import it before the graph is "
+            "built (an import under TYPE_CHECKING is not enough)."
+        ) from error
+
+
+def _filled(hint: Any, given: Mapping[Any, Any]) -> Any:
+    """Return an annotation with type arguments in the place of type variables."""
+    parameters = getattr(hint, "__parameters__", ())
+    return hint[tuple(given.get(p, p) for p in parameters)] if parameters else given.get(hint, hint)
 
 
 def _given(type: Any, hints: dict[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             GraphValidationError: a key exists with another reducer.
         """
-        if type is None or isinstance(type, str | Mapping | FunctionType):
+        if type is None or isinstance(type, str | bytes | int | float | list | tuple | set | Mapping | FunctionType):
             raise GraphValidationError(f"A schema is a class such as a TypedDict, or a type such as int; got {type!r}.")
         if type in self.schemas:
             return self.schemas[type]
