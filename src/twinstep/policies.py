@@ -86,7 +86,22 @@ def retry_policies(retry: Retry) -> tuple[RetryPolicy, ...]:
     several = () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else retry
     if not isinstance(several, Sequence) or not all(isinstance(policy, RetryPolicy) for policy in several):
         raise InvalidConfigError(f"A retry policy is a RetryPolicy or a sequence of them, got {retry!r}.")
+    for policy in several:
+        _check_retry(policy)
     return tuple(several)
+
+
+def _check_retry(policy: RetryPolicy) -> None:
+    for name, least in (("initial_interval", 0), ("backoff_factor", 0), ("max_interval", 0), ("max_attempts", 1)):
+        value = getattr(policy, name)
+        if not isinstance(value, int | float) or not value >= least:
+            raise InvalidConfigError(f"RetryPolicy({name}=...) is a number of at least {least}, got {value!r}.")
+    rule = policy.retry_on
+    several = rule if isinstance(rule, Sequence) and not isinstance(rule, str) else (rule,)
+    if not callable(rule) and not (several and all(isinstance(each, type) for each in several)):
+        raise InvalidConfigError(
+            f"RetryPolicy(retry_on=...) is an exception class, a sequence of them or a function, got {rule!r}."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +115,12 @@ class CachePolicy:
 
     key_func: Callable[..., str | bytes] | None = None
     ttl: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.ttl is not None and not (isinstance(self.ttl, int | float) and self.ttl >= 0):
+            raise InvalidConfigError(f"CachePolicy(ttl=...) is a number of seconds or None, got {self.ttl!r}.")
+        if self.key_func is not None and not callable(self.key_func):
+            raise InvalidConfigError(f"CachePolicy(key_func=...) is a function, got {self.key_func!r}.")
 
     @classmethod
     def of(cls, value: CachePolicy | None) -> CachePolicy | None:

@@ -13,9 +13,10 @@ import pytest
 
 from tests.conftest import Lane
 from tests.func.bodies import Paint, within
+from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import OutsideRunError
 from twinstep.func import entrypoint, task
-from twinstep.types import TaskFuture
+from twinstep.types import Command, TaskFuture, interrupt
 
 Colour = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -359,6 +360,16 @@ def test_a_batch_of_children_belongs_to_the_run(lane: Lane) -> None:
 
     for program in (entrypoint()(lambda x: inner.batch([1, 2])), entrypoint()(body)):
         assert lane.invoke(program, 0, context={"name": "Ada"}) == [[1, "Ada"], [2, "Ada"]]
+
+
+def test_a_batch_of_children_shows_all_its_questions(lane: Lane) -> None:
+    child = entrypoint()(lambda x: interrupt(x))
+    parent = entrypoint(checkpointer=InMemorySaver())(lambda x: child.batch([1, 2, 3]))
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    asked = lane.invoke(parent, 0, thread)["__interrupt__"]
+    assert [question.value for question in asked] == [1, 2, 3]
+    answers = {question.id: question.value * 10 for question in asked}
+    assert lane.invoke(parent, Command(resume=answers), thread) == [10, 20, 30]
 
 
 def test_a_task_cannot_be_called_after_its_caller_has_ended() -> None:

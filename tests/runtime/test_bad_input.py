@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.runtime.programs import Boom, State, Switch, after, chain, fan, noted, recorded, within
+from twinstep.cache.memory import InMemoryCache
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.config import get_config, get_store, get_stream_writer
@@ -28,7 +30,7 @@ from twinstep.errors import (
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
 from twinstep.runtime import get_runtime
-from twinstep.types import Command, Send, interrupt
+from twinstep.types import CachePolicy, Command, RetryPolicy, Send, interrupt
 
 
 @pytest.fixture
@@ -47,6 +49,42 @@ class Unstorable:
 def works(lane: Any, graph: Any, thread: Any) -> bool:
     """Tell whether a thread can still be used."""
     return lane.invoke(graph, {"x": 99}, thread)["x"] == 99
+
+
+# ---------------------------------------------------------------------- values of a wrong type
+
+GRAPH = StateGraph(State).add_node("a", lambda state: {}).add_edge(START, "a").compile(InMemorySaver())
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+WRONG: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda v: GRAPH.invoke({}, THREAD, output_keys=v), "output_keys is a name or a list of names"),
+    (lambda v: GRAPH.invoke({}, THREAD, interrupt_before=v), "interrupt_before and interrupt_after is a name"),
+    (lambda v: GRAPH.invoke({}, THREAD, control=v), "control= takes a RunControl"),
+    (lambda v: GRAPH.batch([{}], [THREAD, THREAD]), "batch got 2 configs for 1 inputs"),
+    (lambda v: GRAPH.bulk_update_state(THREAD, [v]), r"A superstep is a list of StateUpdate\(values, as_node\)"),
+    (lambda v: GRAPH.bulk_update_state(THREAD, [[v]]), "A superstep is a list of StateUpdate"),
+    (lambda v: GRAPH.builder.compile(interrupt_after=v), "interrupt_before and interrupt_after is a name"),
+    (lambda v: GRAPH.builder.compile(cache=InMemoryCache()).clear_cache(["b"]), "Unknown node 'b'; it is one of"),
+    (lambda v: StateGraph(State).add_edge(v, "a"), "it starts at a node or at several"),
+    (lambda v: StateGraph(State).add_conditional_edges("a", lambda s: "a", v), "path_map is a name or a list of names"),
+    (lambda v: StateGraph(State).add_node("", lambda s: s), "needs a name that is not empty"),
+    (
+        lambda v: task(len, retry_policy=RetryPolicy(max_attempts=0)),
+        r"RetryPolicy\(max_attempts=...\) is a number of at least 1",
+    ),
+    (lambda v: task(len, retry_policy=RetryPolicy(initial_interval=v)), "initial_interval=...\\) is a number"),
+    (lambda v: task(len, retry_policy=RetryPolicy(retry_on=v)), "retry_on=...\\) is an exception class"),
+    (lambda v: task(len, retry_policy=RetryPolicy(retry_on=[v])), "retry_on=...\\) is an exception class"),
+    (lambda v: CachePolicy(ttl=v), "ttl=...\\) is a number of seconds or None"),
+    (lambda v: CachePolicy(key_func=v), "key_func=...\\) is a function"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_a_value_of_a_wrong_type_is_named(call: Callable[[Any], Any], message: str) -> None:
+    class Thing: ...
+
+    with pytest.raises(TwinstepError, match=message):
+        call(Thing())
 
 
 # ---------------------------------------------------------------------- calls that are refused before anything runs

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate, LastValue
@@ -104,7 +105,7 @@ def hints_of(type: Any) -> dict[str, Any]:
         return _given(type, get_type_hints(type, include_extras=True))
     except NameError as error:
         # a class made inside a function may refer to names of that function: look where the graph is being built
-        frame = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             try:
                 return _given(type, get_type_hints(type, localns=frame.f_locals, include_extras=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, Self, Unpack
 
@@ -16,7 +16,7 @@ from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
-from twinstep.pregel.compiled import ThreadOptions
+from twinstep.pregel.compiled import ThreadOptions, names_of
 from twinstep.pregel.executors import Where, placed
 from twinstep.serde import register_schema_types
 from twinstep.stream.transformers import check_transformers
@@ -227,6 +227,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
     def _check_name(self, name: str, action: Any) -> None:
         if action is None:
             raise GraphValidationError(f"add_node('{name}') needs an action: add_node('{name}', function).")
+        if not name:
+            raise GraphValidationError("A node needs a name that is not empty.")
         if name in RESERVED:
             raise GraphValidationError(f"Node `{name}` is reserved.")
         if name in self.nodes:
@@ -261,6 +263,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             raise GraphValidationError(
                 f"add_edge({start_key!r}, {end_key!r}): an edge ends at one node; add one edge for each."
             )
+        if not isinstance(start_key, Iterable):
+            raise GraphValidationError(f"add_edge({start_key!r}, '{end_key}'): it starts at a node or at several.")
         starts = (start_key,) if isinstance(start_key, str) else tuple(dict.fromkeys(start_key))
         if not starts:
             raise GraphValidationError(f"add_edge([], '{end_key}'): a join needs at least one node to wait for.")
@@ -310,7 +314,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             raise GraphValidationError(f"Branch with name `{name}` already exists for node `{source}`")
         ends = literals(path, "return") if path_map is None else path_map
         if ends is not None and not isinstance(ends, Mapping):
-            ends = {end: end for end in ends}
+            ends = {end: end for end in names_of("path_map", ends)}
         branches[name] = BranchDef(name, action, dict(ends) if ends is not None else None)
         return self
 
@@ -427,4 +431,4 @@ def _needed(join: Join, starts: Sequence[str], end: str) -> int:
 
 
 def _breakpoints(names: All | Sequence[str] | None) -> tuple[str, ...]:
-    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+    return () if names is None else names_of("interrupt_before and interrupt_after", names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
 from functools import partial
 from types import FunctionType, ModuleType
@@ -208,7 +208,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: a key does not exist.
         """
-        for key in (keys,) if isinstance(keys, str) else keys:
+        for key in names_of("output_keys", keys):
             if key not in self.spec.channels:
                 raise InvalidConfigError(
                     f"Key {key} not in channels of '{self.name}' (keys: {', '.join(self.spec.keys)})."
@@ -271,7 +271,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         """Forget the cached results of nodes (None: of all).
 
         Raises:
-            InvalidConfigError: there is no cache.
+            InvalidConfigError: there is no cache, or no such node.
         """
         self._cache().clear(self._cache_namespaces(nodes))
 
@@ -285,7 +285,9 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         return self.cache
 
     def _cache_namespaces(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
-        names = nodes if nodes is not None else list(self.spec.nodes)
+        names = names_of("nodes", nodes) if nodes is not None else list(self.spec.nodes)
+        for name in names:
+            known_option("node", name, [*self.spec.nodes])
         return [self.spec.nodes[name].action.cache_namespace() for name in names]
 
 
@@ -330,6 +332,19 @@ def _filled(cell: Any) -> bool:
         return cell.cell_contents is not None
     except ValueError:  # a name that has no value yet
         return False
+
+
+def names_of(what: str, names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one name or several as a tuple.
+
+    Raises:
+        InvalidConfigError: it is something else.
+    """
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable):
+        raise InvalidConfigError(f"{what} is a name or a list of names, got {names!r}.")
+    return tuple(names)
 
 
 def known_option(name: str, value: T, known: Sequence[T]) -> T:

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from typing import Any, Literal, Unpack, cast, overload
 
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
-from twinstep.errors import InvalidConfigError
+from twinstep.errors import GraphInterrupt, InvalidConfigError
 from twinstep.pregel import drive_sync
 from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
 from twinstep.pregel.chunks import Chunks, astream_chunks, bubble, stream_chunks
@@ -391,7 +391,11 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         with ThreadPoolExecutor(max(1, min(len(inputs), DEFAULT_THREADS))) as pool:
             calls = zip(inputs, opened, strict=True)
             futures = [pool.submit(copy_context().run, one, input, call) for input, call in calls]
-            return [future.result() for future in futures]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        asked = [question for error in errors if isinstance(error, GraphInterrupt) for question in error.interrupts]
+        if asked and all(isinstance(error, GraphInterrupt) for error in errors):
+            raise GraphInterrupt(asked)
+        return [future.result() for future in futures]
 
     async def abatch(
         self,
@@ -413,7 +417,10 @@ def _several(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _each(config: Any, n: int) -> Sequence[RunnableConfig | None]:
-    return list(config) if isinstance(config, list | tuple) else [config] * n
+    several = list(config) if isinstance(config, list | tuple) else [config] * n
+    if len(several) != n:
+        raise InvalidConfigError(f"batch got {len(several)} configs for {n} inputs: give one for all, or one for each.")
+    return several
 
 
 def check_version(version: Any) -> None:

@@ -11,7 +11,7 @@ from twinstep.checkpoint.validate import address
 from twinstep.constants import DEFAULT_RECURSION_LIMIT, NS_END, NS_SEP
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.neighbours import meet_neighbours
-from twinstep.pregel.compiled import Compiled, known_option, merged
+from twinstep.pregel.compiled import Compiled, known_option, merged, names_of
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import Task
 from twinstep.pregel.workers import lend_gate
@@ -74,6 +74,8 @@ def open_call(
         meet_neighbours()
         known = parent.run.log.listeners if parent is not None else ()
         listeners = (*listeners, *callback_listeners(callbacks, known))
+    if options.control is not None and not isinstance(options.control, RunControl):
+        raise InvalidConfigError(f"control= takes a RunControl, got {options.control!r}.")
     if options.durability is not None:
         known_option("durability", options.durability, DURABILITIES)
         if parent is None and graph.checkpointer is None:
@@ -221,7 +223,7 @@ def _names(graph: Compiled[Any, Any, Any, Any], given: Sequence[str] | None, def
     """
     if given is None:
         return default
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = names_of("interrupt_before and interrupt_after", given)
     for name in names:
         if name != "*" and name not in graph.spec.nodes:
             known = [node for node in graph.spec.nodes if not graph.spec.nodes[node].hidden]

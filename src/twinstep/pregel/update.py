@@ -109,6 +109,8 @@ def carry_questions(run: Run, asked: dict[tuple[Any, ...], Record]) -> Program[N
 def _superstep(
     run: Run, updates: Sequence[StateUpdate], writers: list[str], done: list[NodeTask]
 ) -> Program[list[str]]:
+    if not isinstance(updates, Sequence) or not all(isinstance(update, StateUpdate) for update in updates):
+        raise InvalidUpdateError(f"A superstep is a list of StateUpdate(values, as_node), got {updates!r}.")
     if not updates:
         raise InvalidUpdateError("No updates provided: every superstep needs at least one StateUpdate.")
     if len(updates) > 1 and any(update.as_node is None for update in updates):
