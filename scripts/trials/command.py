@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for figure in trial(Scale(options.quick, options.seed)):
             missed += not figure.met
             verdict = "met" if figure.met else "NOT MET"
-            print(f"  {figure.what:<66}{figure.found:>8g} of {figure.of:<8}bar {figure.bar:g}  {verdict}", flush=True)
+            print(f"  {figure.what:<86}{figure.found:>8.4g} of {figure.of:<8}bar {figure.bar:g}  {verdict}", flush=True)
     print(f"\n{missed or 'no'} bar{'' if missed == 1 else 's'} missed")
     return 1 if missed else 0
 
