@@ -197,6 +197,33 @@ def test_the_state_may_change_with_the_answer(lane, saver, thread, nodes, togeth
     assert found == {"x": 5, "log": [*nodes, "!" if question(5) else "nothing to ask", 5]}
 
 
+@pytest.mark.parametrize("question", [lambda x: "?", lambda x: {"approve": x}])
+@pytest.mark.parametrize("where", ["command", "parent", "child"])
+def test_the_state_around_or_in_a_nested_graph_may_change_with_the_answer(lane, saver, thread, where, question):
+    def ask(state: State) -> State:
+        return {"log": [interrupt(question(state["x"])), state["x"]]}
+
+    graph = StateGraph(State).add_node("child", chain("a", ask).compile()).add_edge(START, "child").compile(saver)
+    lane.invoke(graph, {"x": 1}, thread)
+    if where != "command":
+        task = lane.state(graph, thread, subgraphs=True).tasks[0]
+        lane.update(graph, thread if where == "parent" else task.state.config, {"x": 5})
+    answer: Command[Any] = Command(resume="!", update={"x": 5} if where == "command" else None)
+    assert lane.invoke(graph, answer, thread) == {"x": 5, "log": ["a", "!", 5]}
+
+
+def test_calls_are_made_anew_on_a_state_that_changed_with_the_answer(lane, saver, thread):
+    double = task(lambda x: x * 2)
+
+    def ask(state: State) -> State:
+        found = double(state["x"]).result()
+        return {"log": [interrupt({"found": found}), found]}
+
+    graph = chain(ask).compile(saver)
+    lane.invoke(graph, {"x": 1}, thread)
+    assert lane.invoke(graph, Command(resume="!", update={"x": 5}), thread) == {"x": 5, "log": ["!", 10]}
+
+
 def test_a_question_asked_again_after_an_update_replaces_the_former(lane, saver, thread):
     def ask(state: State) -> State:
         return {"log": [interrupt(state["x"])]}

@@ -87,7 +87,7 @@ def check_made(task: Task) -> None:
     if run.unused:
         _check_calls(task)
     answers = run.root.answers
-    if answers and run.saver is not None and not run.edited:
+    if answers and run.saver is not None:
         own, asked = task.position, task.asked or ()
         for position in answers:
             if position[:-1] == own and position not in asked:

@@ -85,6 +85,8 @@ def open_call(
     make = _nested if parent is not None else _root
     run, checkpoint_id = make(graph, config, options, listeners, limit, before, after, parent)
     run.mismatch, run.step_timeout = graph.on_mismatch, graph.step_timeout
+    if parent is not None and parent.run.edited:
+        run.mark_edited()
     run.on_conflict, run.conflict_timeout = graph.on_conflict, graph.conflict_timeout
     if options.on_conflict is not None:
         run.on_conflict = known_option("on_conflict", options.on_conflict, ON_CONFLICT)

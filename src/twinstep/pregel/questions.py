@@ -54,7 +54,9 @@ def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any
     id = question_id((*task.path, position[-1]))
     if task.asked is None:
         task.asked = set()
-    if position not in root.answers and key is None:
+    if position not in root.answers and task.run.edited:
+        position = _after_edit(task, position, value)
+    elif position not in root.answers and key is None:
         position = _other_question(task, position, value)
     root.positions[id] = position
     if position in root.answers:
@@ -76,9 +78,23 @@ def _other_question(task: Asker, position: Position, value: Any) -> Position:
         return position
     if task.run.mismatch == "accept":
         return unasked[0]
-    if task.run.edited:  # the question may speak of what has changed; if it is another one, it is asked
-        return unasked[0] if _same_form(root.questions.get(unasked[0]), value) else position
     raise not_asked(root, task.name, unasked[0], value)
+
+
+def _after_edit(task: Asker, position: Position, value: Any) -> Position:
+    """Return the place of the question that was answered before the state was changed; another question is asked.
+
+    The update was a superstep of its own, and the question may speak of what has changed.
+    """
+    root, parent = task.run.root, task.run.parent
+    step = len(getattr(parent, "position", ())) + 2 if parent is not None else None
+
+    def place(known: Position) -> Position:
+        return known[:-1] if step is None else (*known[:step], *known[step + 1 : -1])
+
+    open = [known for known in root.answers if place(known) == place(position) and known not in (task.asked or ())]
+    same = [known for known in open if known[-1] == position[-1] or _same_form(root.questions.get(known), value)]
+    return same[0] if same else position
 
 
 def _same_form(before: Any, now: Any) -> bool:

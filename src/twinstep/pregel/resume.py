@@ -140,7 +140,8 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     questions = pending_questions(control.values(), run.root.answers)
     answers = match_answers(command.resume, questions) if command is not None else {}
     writes = _command_writes(run, command) if command is not None else []
-    run.edited = bool(writes) or COMMAND in control or last.source == "update"
+    if writes or COMMAND in control or last.source == "update":
+        run.mark_edited()
     _remember_questions(run, control.values())
     if not run.state.updated:
         return (yield from _after_end(run, writes)) if writes else Opened.FINISHED
@@ -169,7 +170,8 @@ def _fork(run: Run, loaded: Loaded, command: Command[Any] | None) -> Program[Ope
     yield from commit_state(run, "fork", status="running", claim=True)
     if command is not None:
         writes = _command_writes(run, command)
-        run.edited = bool(writes)
+        if writes:
+            run.mark_edited()
         _remember_questions(run, records)
         _note(run, questions, answers, writes)
         yield from keep_unsaved(run)
@@ -241,7 +243,8 @@ def _open_nested(run: Run, start: Start, input: Any) -> Program[Opened]:
     run.info = encode_info(run.saver.serde, run.place, facts)
     loaded, head = start.loaded, start.loaded.head
     last = read_state(run, loaded, start.place if start.forked else None)
-    run.edited = last is not None and last.source == "update"
+    if last is not None and last.source == "update":
+        run.mark_edited()
     if start.forked:
         return (yield from _fork_nested(run, start.place.ns))
     info = decode_info(run.saver.serde, run.place, head.info) if head is not None and head.run == run.id else None

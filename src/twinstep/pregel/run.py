@@ -173,7 +173,7 @@ class Run:
         due: names of the channels that were updated when the state was stored.
         gone: names of the channels that are stored and exist under another name, or no more.
         alias: the names that nodes of the open superstep had when it began, by the names they have now.
-        edited: whether somebody has changed its state from outside since the open superstep asked its questions.
+        edited: whether somebody has changed its state from outside while the superstep was open.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
         unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
         doubtful: ids of the outcomes that were put on record while there were unused ones.
@@ -270,6 +270,12 @@ class Run:
         self.step, self.checkpoint_id, self.before, self.last = -2, None, None, None
         self.parent_checkpoint, self.lineage = None, Lineage()
         self.records, self.unused, self.unsaved, self.forget = {}, set(), [], []
+
+    def mark_edited(self) -> None:
+        """Take over that somebody has changed the state: calls that differ because of it are made anew."""
+        self.edited = True
+        if self.mismatch == "error":
+            self.mismatch = "rerun"
 
     @property
     def serde(self) -> Serializer:
