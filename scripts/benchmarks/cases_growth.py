@@ -56,7 +56,7 @@ def thread(name: object) -> dict[str, Any]:
 # ---------------------------------------------------------------------- graphs
 
 
-def less(state: Counter) -> Any:
+def less(state: Any) -> Any:
     """Do next to nothing: the node of all cases."""
     return {"x": state["x"] - 1}
 

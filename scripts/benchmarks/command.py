@@ -79,6 +79,7 @@ def profiles(rows: Sequence[Row]) -> Iterator[str]:
             if not found["most"]:
                 continue  # its work is another process's
             yield f"\n{row.title}: {number(found['cost'])} {row.unit}"
+            yield "  " + ", ".join(f"{name} {share:.0%}" for name, share in found["packages"].items())
             for each in found["most"]:
                 yield f"{each['cost']:>10.3g} {row.unit} {each['share']:>5.0%}  {each['name']}"
 

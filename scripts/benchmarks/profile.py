@@ -23,6 +23,7 @@ from scripts.benchmarks.worker import measured
 
 INTERVAL = 0.001  # a kernel's clock may be coarser; the shares are the same
 SHOWN = 12
+PACKAGES = 6
 
 
 @contextmanager
@@ -44,10 +45,13 @@ def sampled() -> Iterator[Counter[CodeType]]:
 
 
 def profile(cost: float, found: Counter[str]) -> dict[str, Any]:
-    """Return a cost, and which names take most of it."""
+    """Return a cost, which names take most of it, and the shares of the packages they are in."""
     total = found.total() or 1
     most = [{"name": name, "cost": cost * n / total, "share": n / total} for name, n in found.most_common(SHOWN)]
-    return {"cost": cost, "most": most}
+    packages: Counter[str] = Counter()
+    for name, n in found.items():
+        packages[name.rpartition("/")[0] or name] += n
+    return {"cost": cost, "most": most, "packages": {name: n / total for name, n in packages.most_common(PACKAGES)}}
 
 
 def name(code: CodeType) -> str:

@@ -30,7 +30,7 @@ class Result:
         figures: the median by side.
         clock: twinstep's time on the clock, when the row is about CPU.
         bar: the bar on this machine, if the row has one.
-        scale: what the row's bar was multiplied with for that.
+        unscaled: the bar as it was set, for another machine.
     """
 
     row: Row
@@ -38,7 +38,7 @@ class Result:
     figures: dict[str, float]
     clock: float | None
     bar: float | None
-    scale: float = 1.0
+    unscaled: float | None
 
     @property
     def met(self) -> bool | None:
@@ -68,10 +68,11 @@ def results(rows: Sequence[tuple[Row, Measured]]) -> list[Result]:
     scale = median(here) if here else 1.0
     judged = []
     for row, measured, found in picked:
+        floor = found.get(BARE, 0.0) if row.above_bare else 0.0
         factor = scale if row.unit in TIMES else 1.0
-        bar = None if row.bar is None else row.bar * factor + (found.get(BARE, 0.0) if row.above_bare else 0.0)
+        bar, unscaled = (None if row.bar is None else row.bar * by + floor for by in (factor, 1.0))
         clocks = [sample["wall"] for sample in measured.samples[SUBJECT] if row.metric == "cpu" and "wall" in sample]
-        judged.append(Result(row, measured, found, median(clocks) if clocks else None, bar, factor))
+        judged.append(Result(row, measured, found, median(clocks) if clocks else None, bar, unscaled))
     return judged
 
 
@@ -113,10 +114,9 @@ def notes(judged: Sequence[Result]) -> Iterator[str]:
     yield from (f"{side} was not measured: {why}" for side, why in lacking if side != SUBJECT)
     known = [result for result in judged if result.met is not None]
     yield f"{sum(result.met is True for result in known)} of {len(known)} bars met"
-    scaled = [result for result in known if result.scale != 1]
-    if scaled:
-        unscaled = sum(result.met is True or result.figures[SUBJECT] <= (result.row.bar or 0) for result in known)
-        yield f"bars of time are scaled by {scaled[0].scale:.2f}, as LangGraph runs here; {unscaled} are met unscaled"
+    if any(result.bar != result.unscaled for result in known):
+        unscaled = sum(result.figures[SUBJECT] <= (result.unscaled or 0) for result in known)
+        yield f"bars of time are scaled by how fast LangGraph runs here; as they were set, {unscaled} are met"
 
 
 def plain(lines: Lines) -> Iterator[str]:
@@ -171,6 +171,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "unit": row.unit,
         "bar": row.bar,
         "bar_here": result.bar,
+        "bar_unscaled": result.unscaled,
         "met": result.met,
         "median": result.figures,
         "samples": result.measured.samples,

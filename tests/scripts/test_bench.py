@@ -37,7 +37,7 @@ def test_a_bar_moves_with_the_machine() -> None:
     assert judged(9).met is True
     assert judged(9, reference=50).met is False
     assert judged(9, reference=50).bar == 5
-    assert list(notes([judged(9, reference=50)]))[-1].endswith("by 0.50, as LangGraph runs here; 1 are met unscaled")
+    assert list(notes([judged(9, reference=50)]))[-1].endswith("as they were set, 1 are met")
 
 
 def test_a_row_without_a_bar_is_neither_met_nor_missed() -> None:
