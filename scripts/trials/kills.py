@@ -18,6 +18,7 @@ from scripts.trials.trial import Figure, Scale, Trial
 from tests.runtime.jobs import KINDS, check_effects, expected
 from tests.runtime.kennel import Kennel
 from twinstep.checkpoint.sqlite import SqliteSaver
+from twinstep.constants import DEFAULT_THREADS
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
 from twinstep.types import Send
@@ -134,7 +135,7 @@ def killed_fans(scale: Scale) -> Iterator[Figure]:
                 rng = random.Random(scale.seed)
                 tally = storm(kennel, Path(folder) / "t.sqlite", scale(30), rng, job, check)
             name = f"{how} of {pause * 1000:g} ms"
-            yield from figures(name, tally, most=32)
+            yield from figures(name, tally, most=DEFAULT_THREADS)
             mean = sum(tally.again) / max(1, len(tally.again))
             yield Figure(f"{name}: finished effects done again, on average", mean, 2, tally.kills)
 
