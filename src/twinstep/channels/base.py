@@ -73,6 +73,11 @@ class BaseChannel(ABC, Generic[Value, Update]):
         self.value = MISSING
 
     @property
+    def keeps_items(self) -> bool:
+        """Whether `update` runs no code of the user, and leaves the items of a list as they are."""
+        return False
+
+    @property
     def ValueType(self) -> Any:
         """The type of the value."""
         return self.typ

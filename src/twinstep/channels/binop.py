@@ -72,6 +72,10 @@ class BinaryOperatorAggregate(Folding[Value, Update]):
         super().__init__(typ, key)
         self.operator: Callable[[Any, Any], Any] = operator
 
+    @property
+    def keeps_items(self) -> bool:
+        return self.operator is operator.add
+
     def blank(self) -> Self:
         new = super().blank()
         new.operator = self.operator

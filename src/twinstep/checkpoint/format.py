@@ -10,7 +10,7 @@ parent's. A channel that simply takes over what was written refers to the writes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -246,21 +246,28 @@ def decode_info(serde: Serializer, place: Place, blob: bytes) -> dict[str, Any]:
     return info
 
 
-def replay(place: Place, chain: Iterable[Checkpoint]) -> dict[str, Any]:
+def replay(place: Place, chain: Sequence[Checkpoint], known: dict[str, Any] | None = None) -> dict[str, Any]:
     """Rebuild the channel values of the last checkpoint of a chain that starts with a whole state.
 
     What the checkpoints' writes take from the input is filled in.
 
+    Args:
+        place: named in errors.
+        chain: the checkpoints, from base to base.
+        known: the values of the first one; then the others lead from parent to parent.
+
     Raises:
         CheckpointCorruptError: the chain has a gap, so that the state would be wrong.
     """
-    state: dict[str, Any] = {}
+    state: dict[str, Any] = {} if known is None else dict(known)
     owned: set[str] = set()  # lists made here, which may grow in place
     before: Checkpoint | None = None
-    for c in chain:
-        if c.base != (c.id if before is None else before.id):
+    for c in chain if known is None else chain[1:]:
+        if known is None and c.base != (c.id if before is None else before.id):
             raise CheckpointCorruptError(f"Checkpoint '{c.id}' of {place} builds on '{c.base}', which is missing.")
         before = c
+        if c.base == c.id:
+            state, owned = {}, set()
         if START in state:
             c.writes = [_filled(task, state[START]) for task in c.writes]
         for channel, change in c.changes.items():

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
-from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Loaded
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
 from twinstep.checkpoint.sql import Program, SqlProgram
 from twinstep.errors import CheckpointStorageError, TwinstepError
 from twinstep.serde import Serializer
@@ -101,9 +101,9 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
 
     # ------------------------------------------------------------------ reading
 
-    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None) -> Loaded:
         """Read the head of a namespace, or one of its checkpoints."""
-        return self._db.read(self._program.load(thread_id, ns, checkpoint_id))
+        return self._db.read(self._program.load(thread_id, ns, checkpoint_id, known))
 
     def checkpoints(
         self, thread_id: str, ns: str, *, before: str | None = None, limit: int | None = None

@@ -11,13 +11,16 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Loaded
+from twinstep.checkpoint.kept import Kept
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
 from twinstep.errors import ThreadConflictError
 from twinstep.serde import Serializer
 
 T = TypeVar("T")
+NEAR: Final = 64
+"""Rows from parent to parent that are followed to find a checkpoint that is known."""
 
 
 class Journal(ABC):
@@ -39,6 +42,7 @@ class Journal(ABC):
 
     def __init__(self, *, serde: Serializer | None = None) -> None:
         self.serde: Serializer = serde or Serializer()
+        self.kept: Kept[Any] = Kept()
         self._live: dict[str, str] = {}
         self._left: dict[str, str] = {}
         self._live_lock = threading.Lock()
@@ -47,10 +51,16 @@ class Journal(ABC):
     # ------------------------------------------------------------------ the backend
 
     @abstractmethod
-    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None) -> Loaded:
         """Read the head of a namespace, or one of its checkpoints.
 
         A thread or checkpoint that does not exist is no error: `Loaded.rows` is empty.
+
+        Args:
+            thread_id, ns: the namespace.
+            checkpoint_id: the checkpoint; None for the head.
+            known: when it is an ancestor of the checkpoint (or that itself), at most `NEAR` rows away, and its joint
+                exists, `rows` may begin with it instead of a whole state, and then lead from parent to parent.
 
         Raises:
             CheckpointCorruptError: the stored rows contradict each other.
@@ -96,9 +106,11 @@ class Journal(ABC):
 
     # ------------------------------------------------------------------ asynchronous forms
 
-    async def aload(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:
+    async def aload(
+        self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None
+    ) -> Loaded:
         """Do what `load` does without blocking the event loop."""
-        return await self._away(self.load, thread_id, ns, checkpoint_id)
+        return await self._away(self.load, thread_id, ns, checkpoint_id, known)
 
     async def acommit(self, commit: Commit) -> None:
         """Do what `commit` does without blocking the event loop."""
@@ -156,6 +168,7 @@ class Journal(ABC):
 
     def _forked(self) -> None:
         """Start over in a forked child, where no run and no thread of the parent goes on."""
+        self.kept = Kept()
         self._live_lock = threading.Lock()
         self._live, self._left = {}, {}
 

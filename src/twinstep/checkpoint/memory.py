@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
-from twinstep.checkpoint.journal import conflict, edit_conflict
-from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Loaded, RecordRow
+from twinstep.checkpoint.journal import NEAR, conflict, edit_conflict
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded, RecordRow
 from twinstep.serde import Serializer
 
 Records = dict[str, dict[str, dict[str, RecordRow]]]
@@ -43,14 +43,27 @@ class _Space:
         if not runs:
             self.records.pop(checkpoint or "", None)
 
-    def lineage(self, id: str) -> tuple[CheckpointRow, ...]:
-        """Return the rows from a whole state to a checkpoint; a gap or a circle ends them early."""
+    def lineage(self, id: str, known: Known | None = None) -> tuple[CheckpointRow, ...]:
+        """Return the rows from a known or whole state to a checkpoint; a gap or a circle ends them early."""
+        if known is not None and known.joint in self.rows and (near := self._since(known.id, id)):
+            return near
         rows: dict[str, CheckpointRow] = {}
         row = self.rows.get(id)
         while row is not None and row.id not in rows:
             rows[row.id] = row
             row = self.rows.get(row.base)
         return tuple(reversed(rows.values()))
+
+    def _since(self, known: str, id: str) -> tuple[CheckpointRow, ...]:
+        """Return the rows from a known checkpoint to another, from parent to parent; none when that is too far."""
+        rows: list[CheckpointRow] = []
+        row = self.rows.get(id)
+        while row is not None and len(rows) < NEAR:
+            rows.append(row)
+            if row.id == known:
+                return tuple(reversed(rows))
+            row = self.rows.get(row.parent or "")
+        return ()
 
     def recorded(self, id: str) -> tuple[RecordRow, ...]:
         """Return the records that belong to a checkpoint, by id."""
@@ -104,7 +117,7 @@ class InMemorySaver(BaseCheckpointSaver):
         self._threads: dict[str, _Thread] = {}
         self._lock = threading.Lock()
 
-    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None) -> Loaded:
         """Read the head of a namespace, or one of its checkpoints."""
         with self._lock:
             thread = self._threads.get(thread_id)
@@ -113,7 +126,7 @@ class InMemorySaver(BaseCheckpointSaver):
             space = thread.spaces.get(ns)
             if space is None:
                 return Loaded(thread.epoch, thread.holder, None, (), ())
-            rows = space.lineage(checkpoint_id or space.head.checkpoint)
+            rows = space.lineage(checkpoint_id or space.head.checkpoint, known)
             records = space.recorded(rows[-1].id) if rows else ()
             return Loaded(thread.epoch, thread.holder, space.head, rows, records)
 

@@ -50,14 +50,24 @@ class Head(NamedTuple):
     """Opaque facts about the run."""
 
 
+class Known(NamedTuple):
+    """A checkpoint whose state a reader has in memory.
+
+    `joint` is the nearest checkpoint that later ones may build on instead of their parent; it must still be there.
+    """
+
+    id: str
+    joint: str
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """One checkpoint with all that is needed to go on from it.
 
     `epoch` counts the claims on the thread (0: nobody has written to it), `holder` is the run of the last claim.
-    `rows` leads from a whole state to the checkpoint asked for, oldest first; it is empty when the checkpoint does not
-    exist. `records` are those of the checkpoint: of the head's run when it is the head, else of the last run that
-    started from it.
+    `rows` leads from a whole state to the checkpoint asked for, oldest first (or from one that is known, see
+    `Journal.load`); it is empty when the checkpoint does not exist. `records` are those of the checkpoint: of the
+    head's run when it is the head, else of the last run that started from it.
     """
 
     epoch: int

@@ -9,14 +9,14 @@ its transaction; a driver may send writes late, together with the read or the en
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
-from twinstep.checkpoint.journal import conflict, edit_conflict
-from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Loaded, RecordRow
+from twinstep.checkpoint.journal import NEAR, conflict, edit_conflict
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded, RecordRow
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
 
 T = TypeVar("T")
@@ -106,6 +106,14 @@ _STATEMENTS = {
             UNION SELECT c.id, c.base FROM up
                 JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.base WHERE up.base <> up.id)
         SELECT c.id, c.parent, c.base, c.blob FROM up JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.id""",
+    # the same by parents, to a checkpoint that is known; nothing when the joint that it builds on is gone
+    "since": f"""
+        WITH RECURSIVE up(id, parent, far) AS (
+            SELECT id, parent, 1 FROM twinstep_checkpoints WHERE head = ? AND id = ?
+                AND EXISTS (SELECT 1 FROM twinstep_checkpoints j WHERE j.head = ? AND j.id = ?)
+            UNION ALL SELECT c.id, c.parent, up.far + 1 FROM up
+                JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.parent WHERE up.id <> ? AND up.far < {NEAR})
+        SELECT c.id, c.parent, c.base, c.blob FROM up JOIN twinstep_checkpoints c ON c.head = ? AND c.id = up.id""",
     "keys": "SELECT checkpoint, run, id, seal FROM twinstep_records WHERE head = ?",
     "records": "SELECT run, id, blob FROM twinstep_records WHERE head = ? AND checkpoint = ? AND run = ?",
     "last_run": "SELECT run FROM twinstep_records WHERE head = ? AND checkpoint = ? ORDER BY epoch DESC LIMIT 1",
@@ -183,7 +191,7 @@ class SqlProgram:
 
     # ------------------------------------------------------------------ reading
 
-    def load(self, thread_id: str, ns: str, checkpoint_id: str | None) -> Program[Loaded]:
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None = None) -> Program[Loaded]:
         """Read a checkpoint; see `Journal.load`."""
         epoch, holder, _, n, head = yield from self._stand(thread_id, ns)
         if head is None and n is not None and checkpoint_id is None:
@@ -192,8 +200,10 @@ class SqlProgram:
         id = checkpoint_id or latest
         if n is None or id is None:
             return Loaded(epoch, holder, None, (), ())
-        found = yield self._sql["lineage"], (n, pack(id), n, n)
-        rows = _lineage([_checkpoint_row(row) for row in found], id)
+        rows = (yield from self._since(n, id, known)) if known is not None else ()
+        if not rows:
+            found = yield self._sql["lineage"], (n, pack(id), n, n)
+            rows = _lineage([_checkpoint_row(row) for row in found], id)
         if not rows and id == latest:
             raise _damaged(thread_id, ns)
         if head is not None and id == latest:
@@ -204,6 +214,12 @@ class SqlProgram:
         found = yield self._sql["records"], (n, pack(id), run)
         records = sorted(RecordRow(id, _of(str, row[0]), _of(str, row[1]), _of(bytes, row[2])) for row in found)
         return Loaded(epoch, holder, head, rows, tuple(records))
+
+    def _since(self, n: int, id: str, known: Known) -> Program[tuple[CheckpointRow, ...]]:
+        """Read the rows after a checkpoint that is known, and its own; none when it is not an ancestor near by."""
+        found = yield self._sql["since"], (n, pack(id), n, pack(known.joint), n, pack(known.id), n)
+        rows = _lineage([_checkpoint_row(row) for row in found], id, _parent)
+        return rows if rows and rows[0].id == known.id else ()
 
     def _check_keys(self, n: int, thread_id: str, ns: str) -> Program[None]:
         """See that no record stays unread, and its task is repeated, because its key was damaged."""
@@ -436,13 +452,23 @@ def _checkpoint_row(row: Sequence[Any]) -> CheckpointRow:
     return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), _of(bytes, blob))
 
 
-def _lineage(rows: Sequence[CheckpointRow], id: str) -> tuple[CheckpointRow, ...]:
+def _base(row: CheckpointRow) -> str:
+    return row.base
+
+
+def _parent(row: CheckpointRow) -> str:
+    return row.parent or ""
+
+
+def _lineage(
+    rows: Sequence[CheckpointRow], id: str, before: Callable[[CheckpointRow], str] = _base
+) -> tuple[CheckpointRow, ...]:
     """Order rows by descent, from a whole state to the checkpoint asked for; a gap or a circle ends them early."""
     by_id, ordered = {row.id: row for row in rows}, []
     row = by_id.pop(id, None)
     while row is not None:
         ordered.append(row)
-        row = by_id.pop(row.base, None)
+        row = by_id.pop(before(row), None)
     return tuple(reversed(ordered))
 
 

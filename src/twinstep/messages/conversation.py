@@ -163,6 +163,10 @@ class Conversation(BinaryOperatorAggregate[Any, Any]):
         self.format: str | None = operator.keywords["format"] if isinstance(operator, partial) else None
         self._talk: Talk | None = None
 
+    @property
+    def keeps_items(self) -> bool:
+        return True
+
     def blank(self) -> Self:
         new = super().blank()
         new.format, new._talk = self.format, None

@@ -435,7 +435,7 @@ async def _wait(effect: Wait) -> None:
 
 
 async def _load(effect: Load) -> Any:
-    return await effect.saver.aload(effect.thread_id, effect.ns, effect.checkpoint_id)
+    return await effect.saver.aload(effect.thread_id, effect.ns, effect.checkpoint_id, effect.known)
 
 
 async def _history(effect: History) -> Any:

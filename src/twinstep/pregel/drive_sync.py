@@ -344,7 +344,7 @@ PERFORM: dict[type, Callable[[Any], Any]] = {
     Join: _join,
     Wait: lambda effect: effect.future.result(),
     Sleep: lambda effect: time.sleep(effect.seconds),
-    Load: lambda effect: effect.saver.load(effect.thread_id, effect.ns, effect.checkpoint_id),
+    Load: lambda effect: effect.saver.load(effect.thread_id, effect.ns, effect.checkpoint_id, effect.known),
     Store: lambda effect: effect.saver.commit(effect.commit),
     StoreBeside: _store_beside,
     History: lambda effect: effect.saver.checkpoints(

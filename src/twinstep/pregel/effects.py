@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinstep.checkpoint.base import Journal
-from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Known, Loaded
 from twinstep.pregel.action import Action
 from twinstep.types import TimeoutPolicy
 
@@ -84,6 +84,7 @@ class Load:
     thread_id: str
     ns: str
     checkpoint_id: str | None
+    known: Known | None
 
 
 @dataclass(slots=True)
@@ -135,9 +136,11 @@ Effect = Call | RunTasks | Join | Wait | Sleep | Load | Store | StoreBeside | Hi
 Program = Generator[Effect, Any, T]
 
 
-def load(saver: Journal, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Program[Loaded]:
+def load(
+    saver: Journal, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None
+) -> Program[Loaded]:
     """Read a checkpoint and what belongs to it."""
-    loaded: Loaded = yield Load(saver, thread_id, ns, checkpoint_id)
+    loaded: Loaded = yield Load(saver, thread_id, ns, checkpoint_id, known)
     return loaded
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from operator import is_
+from typing import Any
 
+from twinstep.pregel.encoded import Encoded, encode
 from twinstep.serde import Serializer
-
-
-class _Known(NamedTuple):
-    length: int
-    items: bytes
 
 
 class Growth:
@@ -22,33 +19,50 @@ class Growth:
         serde: encodes the items.
     """
 
-    __slots__ = ("_known", "_serde")
+    __slots__ = ("_known", "_read", "_serde")
 
     def __init__(self, serde: Serializer) -> None:
         self._serde = serde
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Encoded] = {}
+        self._read: dict[str, list[Any]] = {}
 
     def note(self, name: str, value: Any) -> None:
         """Remember a value as stored."""
+        self._read.pop(name, None)
         if type(value) is list and value:
-            self._known[name] = self._encoded(name, value)
+            self._known[name] = encode(self._serde, value, f"state.{name}")
         else:
             self._known.pop(name, None)
 
-    def added(self, name: str, value: Any) -> tuple[int, list[Any]] | None:
+    def begin(self, name: str, value: Any, encoded: Encoded) -> None:
+        """Remember a value that was read from just these bytes, and that no code of the user has seen yet."""
+        if not encoded.items or not encoded.ordered:  # a set that was read may be encoded in another order
+            self.note(name, value)
+            return
+        self._known[name], self._read[name] = encoded, list(value)
+
+    def touch(self) -> None:
+        """Take note that code of the user may have changed what was read."""
+        self._read.clear()
+
+    def added(self, name: str, value: Any, *, untouched: bool = False) -> tuple[int, list[Any]] | None:
         """Return how many items of the stored list were kept, and those after them; None if it is another value.
 
         The value is remembered as stored.
-        """
-        before = self._known.get(name)
-        self.note(name, value)
-        if before is None or type(value) is not list or len(value) < before.length:
-            return None
-        if not self._known[name].items.startswith(before.items):
-            return None
-        return before.length, value[before.length :]
 
-    def _encoded(self, name: str, value: list[Any]) -> _Known:
+        Args:
+            untouched: no code of the user can have changed an item since the list was read, so that an item which is
+                the same object has the same content.
+        """
+        before, read = self._known.get(name), self._read.pop(name, None)
+        count = before.items if before is not None else None
+        if before is None or count is None or type(value) is not list or len(value) < count:
+            self.note(name, value)
+            return None
+        if untouched and read is not None and all(map(is_, read, value)):
+            self._known[name] = before.followed(self._serde, value[count:], f"state.{name}")
+            return count, value[count:]
         data = self._serde.dumps(value, at=f"state.{name}")
-        header = 1 if len(value) < 16 else 3 if len(value) < 65536 else 5  # MessagePack's array headers
-        return _Known(len(value), data[header:])
+        after = before.begins(data, len(value))
+        self._known[name] = after or Encoded((data,), len(value))
+        return (count, value[count:]) if after is not None else None

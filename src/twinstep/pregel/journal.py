@@ -31,6 +31,7 @@ from twinstep.ids import new_id
 from twinstep.pregel.effects import Program
 from twinstep.pregel.execute import node_record, record_id, record_row, write
 from twinstep.pregel.forks import keep_memories, open_memories
+from twinstep.pregel.kept import keep_state
 from twinstep.pregel.past import BRANCH
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
@@ -257,7 +258,9 @@ def change_of(run: Run, name: str, writes: Sequence[TaskWrites]) -> Change | Non
     if name == PREVIOUS and value is state.view.get(END) and END in state.dirty:
         return [SAME, END]
     written = [v for task in writes for key, v in task.writes if key == name]
-    growth = run.growth.added(name, value) if type(value) is list else None
+    # the checkpoint of the input still waits: nothing but channels has seen what was read
+    untouched = run.waiting is not None and channel.keeps_items
+    growth = run.growth.added(name, value, untouched=untouched) if type(value) is list else None
     if growth is not None:
         return [EXTEND, growth[0]] if _joined(written, growth[1]) else [SPLICE, *growth]
     if written and written[-1] is value and isinstance(channel, LastValue):
@@ -287,6 +290,7 @@ def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
     """Open the state that a checkpoint holds, under the names and in the form that it has now."""
     past, updated, values = run.spec.past, last.updated, stored
     if past.renamed or past.version != last.version:
+        run.growth.touch()
         values = past.stored(stored, last.version, run.spec.name)
         updated = tuple(new for old in last.updated if (new := past.channel(old)) is not None)
         packets = {packet.node for packet in stored.get(TASKS, ())}
@@ -298,8 +302,6 @@ def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
     if MEMORIES in values:
         open_memories(run, values[MEMORIES])
     run.foreign, run.due = values.keys() - run.state.channels.keys(), updated
-    for name, channel in run.state.channels.items():
-        run.growth.note(name, channel.value)
     if values is not stored:
         changed = {name for name in values if values[name] is not stored.get(name, MISSING)}
         run.state.dirty |= changed & run.state.channels.keys()
@@ -307,10 +309,25 @@ def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
             run.growth.note(name, None)
 
 
-def read_state(run: Run, loaded: Loaded, place: Place | None = None) -> Checkpoint | None:
+def _note_growth(run: Run, stored: dict[str, Any]) -> None:
+    """Take note of how the lists of a state are stored that was read just now."""
+    encoded = run.warm.values if run.warm is not None else {}
+    for name, value in stored.items():
+        if type(value) is list:
+            if name in encoded:
+                run.growth.begin(name, value, encoded[name])
+            else:
+                run.growth.note(name, value)
+
+
+def read_state(run: Run, loaded: Loaded, place: Place | None = None, *, writes: bool = True) -> Checkpoint | None:
     """Open a run's state as a loaded checkpoint holds it; None (and an empty state) when there is none.
 
-    `place`: where the checkpoint is, when that is not the run's own namespace.
+    Args:
+        run: the run.
+        loaded: the checkpoint.
+        place: where it is, when that is not the run's own namespace.
+        writes: whether the run is going to store checkpoints that build on it.
     """
     assert run.saver is not None
     chain = [decode_checkpoint(run.saver.serde, place or run.place, row) for row in loaded.rows]
@@ -318,7 +335,10 @@ def read_state(run: Run, loaded: Loaded, place: Place | None = None) -> Checkpoi
         run.state = State(run.spec, {})
         return None
     last = run.last = chain[-1]
-    _open_state(run, replay(run.place, chain), last)
+    values = _read_values(run, chain, loaded.rows)
+    if writes:
+        _note_growth(run, values)
+    _open_state(run, values, last)
     if run.parent is not None:
         owner = run.id if place is None else chain[-1].run
         for link in chain:
@@ -329,6 +349,19 @@ def read_state(run: Run, loaded: Loaded, place: Place | None = None) -> Checkpoi
         run.kept = len(run.written)
     run.before = last.parent
     run.step, run.checkpoint_id, run.parent_checkpoint = last.step, last.id, last.id
-    for link, row in zip(chain, loaded.rows, strict=True):
-        run.lineage.follow(link, len(row.blob))
     return last
+
+
+def _read_values(run: Run, chain: Sequence[Checkpoint], rows: Sequence[CheckpointRow]) -> dict[str, Any]:
+    """Rebuild the values of the last checkpoint of a chain, and how it is read back."""
+    assert run.saver is not None
+    known, start = None, 0
+    if run.warm is not None:
+        known, start = run.warm.decoded(run.saver.serde.plain), 1
+        run.lineage = run.warm.lineage.copy()
+    values = replay(run.place, chain, known)
+    for link, row in zip(chain[start:], rows[start:], strict=True):
+        run.lineage.follow(link, len(row.blob))
+    if run.keeps_head:
+        keep_state(run, values, chain, rows)
+    return values

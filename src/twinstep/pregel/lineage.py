@@ -37,6 +37,13 @@ class Lineage:
         self._size = self._length = self._rows = 0
         self._at_joint = (0, 0)
 
+    def copy(self) -> Lineage:
+        """Return another one that stands at the same checkpoint."""
+        new = Lineage()
+        new.joint, new.changed, new._at_joint = self.joint, self.changed.copy(), self._at_joint
+        new._size, new._length, new._rows = self._size, self._length, self._rows
+        return new
+
     @property
     def long(self) -> bool:
         """Whether reading takes much more than the state is worth, so that it should be stored whole."""

@@ -19,10 +19,11 @@ from twinstep.errors import (
 )
 from twinstep.ids import new_id
 from twinstep.pregel.calls import ADVICE, sketch
-from twinstep.pregel.effects import Program, load
+from twinstep.pregel.effects import Program
 from twinstep.pregel.execute import record_row
 from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
+from twinstep.pregel.kept import load_state
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.questions import match_answers
 from twinstep.pregel.run import QUESTIONS, Failure, Position, Run
@@ -70,7 +71,7 @@ def open_run(run: Run, input: Any, checkpoint_id: str | None, seen: Loaded | Non
     if seen is not None and checkpoint_id is None:
         loaded = seen
     else:
-        loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
+        loaded = yield from load_state(run, checkpoint_id)
     if checkpoint_id is not None and not loaded.rows:
         raise CheckpointNotFoundError(
             f"Checkpoint '{checkpoint_id}' does not exist in {run.place}; get_state_history lists those that do."

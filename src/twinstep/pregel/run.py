@@ -12,6 +12,7 @@ from twinstep.checkpoint.rows import CheckpointRow, RecordRow
 from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS, TASKS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
+from twinstep.pregel.kept import KeptState
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.pregel.state import State
@@ -165,6 +166,7 @@ class Run:
         growth: how the lists of the state were last stored.
         before: the checkpoint before the one of `checkpoint_id`.
         last: the checkpoint the state was read from.
+        warm: what is kept in memory of the head; keeps_head: whether what is read is kept.
         parent_checkpoint: the last checkpoint of the lineage that is stored.
         head: the checkpoint the namespace stands at in the journal.
         info: facts about the run that are kept beside the head.
@@ -229,6 +231,8 @@ class Run:
     kept: int = 0
     before: str | None = None
     last: Checkpoint | None = None
+    warm: KeptState | None = None
+    keeps_head: bool = False
     parent_checkpoint: str | None = None
     head: str | None = None
     info: bytes | None = None

@@ -13,6 +13,7 @@ from twinstep.errors import CheckpointNotFoundError
 from twinstep.ids import id_time, path_id
 from twinstep.pregel.effects import Program, history, load
 from twinstep.pregel.journal import read_state
+from twinstep.pregel.kept import load_state
 from twinstep.pregel.plan import due_nodes, next_names
 from twinstep.pregel.resume import ANSWER
 from twinstep.pregel.run import QUESTIONS, Run
@@ -92,7 +93,7 @@ def get_state(
         CheckpointNotFoundError: the checkpoint does not exist.
     """
     assert run.saver is not None
-    loaded = yield from load(run.saver, run.place.thread_id, run.ns, checkpoint_id)
+    loaded = yield from load_state(run, checkpoint_id)
     if not loaded.rows:
         if checkpoint_id is not None:
             raise CheckpointNotFoundError(f"Checkpoint '{checkpoint_id}' does not exist in {run.place}.")
@@ -125,7 +126,7 @@ def _with_children(
 
 def show(run: Run, loaded: Loaded, next: Follower | None) -> StateSnapshot:
     """Make the snapshot of a loaded checkpoint; `next` is the one that follows it, when it is known."""
-    last = read_state(run, loaded)
+    last = read_state(run, loaded, writes=False)
     assert last is not None
     head = loaded.head if loaded.head is not None and loaded.head.checkpoint == last.id else None
     run.root.id = head.run if head is not None else next.checkpoint.run if next is not None else last.run

@@ -7,7 +7,8 @@ from typing import Any
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.rows import Loaded
 from twinstep.errors import ThreadConflictError
-from twinstep.pregel.effects import Program, Sleep, load
+from twinstep.pregel.effects import Program, Sleep
+from twinstep.pregel.kept import load_state
 from twinstep.pregel.questions import names_questions
 from twinstep.pregel.resume import Opened, open_run
 from twinstep.pregel.run import Run
@@ -45,7 +46,7 @@ def _wait(run: Run, saver: Journal, input: Any) -> Program[Loaded]:
     """
     silent, pause, before = 0.0, SHORTEST, None
     while True:
-        loaded = yield from load(saver, run.place.thread_id, run.ns)
+        loaded = yield from load_state(run)
         conflict = _entered(run, saver, loaded)
         if conflict is None:
             return loaded

@@ -6,6 +6,7 @@ from twinstep.serde.encrypted import CipherProtocol, EncryptedSerializer
 from twinstep.serde.jsonplus import JsonPlusSerializer
 from twinstep.serde.registry import register_constant, register_type
 from twinstep.serde.schemas import register_schema_types
+from twinstep.serde.values import holds_set
 
 __all__ = [
     "CipherProtocol",
@@ -13,6 +14,7 @@ __all__ = [
     "JsonPlusSerializer",
     "Serializer",
     "SerializerProtocol",
+    "holds_set",
     "register_constant",
     "register_schema_types",
     "register_type",

@@ -20,7 +20,7 @@ from typing import Any, Final
 from zoneinfo import TZPATH, ZoneInfo
 
 from twinstep.errors import EncodingError, UnknownTypeError
-from twinstep.serde.kinds import Kind, define, define_items
+from twinstep.serde.kinds import MARK, MARK_BYTE, Kind, define, define_items
 from twinstep.serde.registry import find_class, registered_name
 
 _FACTORIES: Final[dict[str, Callable[[], Any]]] = {
@@ -133,6 +133,7 @@ def _namespace(attributes: dict[str, Any]) -> SimpleNamespace:
 TUPLE: Final = define_items(1, tuple, lambda *items: items, "[{}]")
 SET: Final = define_items(2, set, lambda *items: set(items), "{{...}}")
 FROZENSET: Final = define_items(3, frozenset, lambda *items: frozenset(items), "{{...}}")
+_SET_MARKS: Final = tuple(bytes((MARK_BYTE, MARK)) + kind.mark.data for kind in (SET, FROZENSET))
 BYTEARRAY: Final = define(5, bytearray, lambda b: (bytes(b),), bytearray, bytes)
 # Only for text that UTF-8 cannot hold; any other goes on the wire as it is.
 TEXT: Final = Kind(6, "str", lambda data: bytes.decode(data, "utf-8", "surrogatepass"))
@@ -165,3 +166,8 @@ define(27, array, lambda a: (a.typecode, a.tobytes()), _array, str, bytes)
 define(28, SimpleNamespace, lambda n: (n.__dict__,), _namespace, dict)
 define(29, MappingProxyType, lambda m: (m.copy(),), MappingProxyType)
 define(30, ChainMap, lambda c: (c.maps,), lambda maps: ChainMap(*maps), list)
+
+
+def holds_set(data: bytes) -> bool:
+    """Tell whether encoded bytes may hold a set: its items may come back in another order than they were written in."""
+    return MARK_BYTE in data and any(mark in data for mark in _SET_MARKS)

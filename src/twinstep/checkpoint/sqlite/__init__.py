@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from twinstep.checkpoint.grouped import Job, SqlSaver
-from twinstep.checkpoint.rows import Commit, Loaded
+from twinstep.checkpoint.rows import Commit, Known, Loaded
 from twinstep.checkpoint.sqlite.database import PROGRAM, Database, LockedError, Synchronous
 from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
@@ -73,17 +73,19 @@ class SqliteSaver(SqlSaver[Database]):
         """Return a saver for a file; use it in `with` or `async with`, or call `close` at the end."""
         return cls(conn_string, serde=serde, synchronous=synchronous, busy_timeout=busy_timeout)
 
-    async def aload(self, thread_id: str, ns: str, checkpoint_id: str | None = None) -> Loaded:
+    async def aload(
+        self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None
+    ) -> Loaded:
         """Do what `load` does: on the spot if nothing is in the way, else in a thread."""
         db = self._db
         if db.flowing and db.lock.acquire(blocking=False):
             try:
-                return db.read_now(PROGRAM.load(thread_id, ns, checkpoint_id))
+                return db.read_now(PROGRAM.load(thread_id, ns, checkpoint_id, known))
             except LockedError:
                 pass
             finally:
                 db.lock.release()
-        return await self._away(self.load, thread_id, ns, checkpoint_id)
+        return await self._away(self.load, thread_id, ns, checkpoint_id, known)
 
     async def _afinish(self, job: Job) -> None:
         """Store a job on the spot if nothing is in the way and no flush is due, else in a thread."""

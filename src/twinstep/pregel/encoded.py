@@ -1,0 +1,79 @@
+"""Values of the state as bytes, so that a list can grow without being encoded, or copied, anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from twinstep.serde import Serializer, holds_set
+
+MOST_PIECES: Final = 32
+
+
+class Encoded(NamedTuple):
+    """An encoded value; a list may be in pieces, each of which is the encoded list of the next items.
+
+    Attributes:
+        pieces: the bytes.
+        items: number of items of a list, None for any other value.
+        ordered: whether the same value, read from the bytes, is encoded to the same bytes: not if it may hold a set.
+    """
+
+    pieces: tuple[bytes, ...]
+    items: int | None = None
+    ordered: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return sum(map(len, self.pieces))
+
+    def followed(self, serde: Serializer, added: Sequence[Any], at: str) -> Encoded:
+        """Return the list with more items, which alone are encoded."""
+        more = encode(serde, list(added), at)
+        return self._grown(more.pieces[0], len(added))._replace(ordered=self.ordered and more.ordered)
+
+    def begins(self, data: bytes, count: int) -> Encoded | None:
+        """Return an encoded list of so many items in the pieces of this one and another; None if it is another list."""
+        assert self.items is not None
+        end = _start(data)
+        for piece in self.pieces:
+            items = memoryview(piece)[_start(piece) :]
+            if not data.startswith(items, end):
+                return None
+            end += len(items)
+        return self._grown(_header(count - self.items) + data[end:], count - self.items)
+
+    def _grown(self, piece: bytes, count: int) -> Encoded:
+        assert self.items is not None
+        if not count:
+            return self
+        pieces, items = (*self.pieces, piece), self.items + count
+        if len(pieces) > MOST_PIECES:
+            pieces = (b"".join((_header(items), *(memoryview(each)[_start(each) :] for each in pieces))),)
+        return Encoded(pieces, items, self.ordered)
+
+    def decoded(self, serde: Serializer) -> Any:
+        """Return the value, made anew."""
+        value = serde.loads(self.pieces[0])
+        for piece in self.pieces[1:]:
+            value += serde.loads(piece)
+        return value
+
+
+def encode(serde: Serializer, value: Any, at: str) -> Encoded:
+    """Encode a value; `at` is what an error calls it."""
+    data = serde.dumps(value, at=at)
+    return Encoded((data,), len(value), not holds_set(data)) if type(value) is list else Encoded((data,))
+
+
+def _header(count: int) -> bytes:
+    """Return how MessagePack begins an array of so many items."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    return b"\xdc" + count.to_bytes(2, "big") if count < 65536 else b"\xdd" + count.to_bytes(4, "big")
+
+
+def _start(data: bytes) -> int:
+    """Return where the items of an encoded list begin."""
+    return {0xDC: 3, 0xDD: 5}.get(data[0], 1)
