@@ -22,7 +22,7 @@ from twinstep.serde import Serializer
 if TYPE_CHECKING:
     from twinstep.pregel.run import Run
 
-MANY_ROWS: Final = 8
+MANY_ROWS: Final = 16
 MANY_BYTES: Final = 8192
 """From how many rows, or bytes in them, reading costs more than keeping."""
 
