@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.programs import at
+from twinstep.checkpoint.kept import Kept
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.graph import START, StateGraph
-from twinstep.pregel import lineage
+from twinstep.pregel import kept, lineage
 from twinstep.types import Overwrite, StateUpdate
 
 
@@ -75,8 +76,20 @@ operations = st.one_of(
     st.tuples(st.just("several"), points, st.lists(updates, min_size=2, max_size=6)),
     st.tuples(st.just("again"), points, st.none()),
     st.tuples(st.just("clone"), points, st.none()),
-    st.tuples(st.sampled_from(["prune", "reload", "copy"]), st.none(), st.none()),
+    st.tuples(st.sampled_from(["prune", "reload", "copy", "elsewhere", "forget"]), st.none(), st.none()),
 )
+
+
+def spoil(result: Any) -> None:
+    """Do to a result what must not reach the thread."""
+    for value in result.values():
+        if isinstance(value, dict):
+            spoil(value)
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, list):
+                    item.append("spoilt")
+            value.append("spoilt")
 
 
 class Thread:
@@ -86,6 +99,7 @@ class Thread:
         self.saver, self.path, self.copies = saver, path, 0
         self.config: Any = {"configurable": {"thread_id": "0"}}
         self.known: list[tuple[str, dict[str, Any]]] = []
+        self.others: list[Any] = []
         self.build = StateGraph(State).add_node("change", change).add_edge(START, "change")
         self.graph: Any = self.build.compile(saver)
 
@@ -98,7 +112,7 @@ class Thread:
 
     def do(self, what: str, point: int | None, argument: Any) -> None:
         config, values = self.start(point)
-        if what in ("prune", "reload", "copy"):
+        if what in ("prune", "reload", "copy", "elsewhere", "forget"):
             getattr(self, what)()
             return
         match what:
@@ -110,7 +124,7 @@ class Thread:
                 for update in argument:
                     values = folded(values, update)
             case "invoke":
-                self.graph.invoke(argument, config)
+                spoil(self.graph.invoke(argument, config))
                 values = after_change(folded(values, argument))
             case "again" if self.known:
                 self.graph.invoke(None, config)
@@ -119,6 +133,7 @@ class Thread:
             case _:
                 return
         state = self.graph.get_state(self.config)
+        assert state.values == values
         self.known.append((state.config["configurable"]["checkpoint_id"], values))
 
     def prune(self) -> None:
@@ -132,6 +147,19 @@ class Thread:
             self.saver.copy_thread(self.config["configurable"]["thread_id"], str(self.copies))
             self.config = {"configurable": {"thread_id": str(self.copies)}}
 
+    def elsewhere(self) -> None:
+        """Go on with a saver that has its own memory of what was read before; it may be behind."""
+        if self.path is not None:
+            self.others.append(self.saver)
+            self.saver = self.others.pop(0) if len(self.others) > 2 else SqliteSaver(self.path)
+        else:
+            self.others.append(self.saver.kept)
+            self.saver.kept = self.others.pop(0) if len(self.others) > 2 else Kept()
+        self.graph = self.build.compile(self.saver)
+
+    def forget(self) -> None:
+        self.saver.kept = Kept()
+
     def reload(self) -> None:
         if self.path is not None:
             self.saver.close()
@@ -144,8 +172,10 @@ class Thread:
             assert self.graph.get_state(at(self.config, checkpoint_id=id)).values == values
         shown = {s.config["configurable"]["checkpoint_id"]: s.values for s in self.graph.get_state_history(self.config)}
         assert all(shown[id] == values for id, values in self.known)
-        if self.known:
-            assert self.graph.get_state(self.config).values == self.known[-1][1]
+        for _ in ("as it is kept", "read anew"):
+            if self.known:
+                assert self.graph.get_state(self.config).values == self.known[-1][1]
+            self.forget()
 
 
 @contextmanager
@@ -155,6 +185,7 @@ def thread_on(kind: str) -> Iterator[Thread]:
         tempfile.TemporaryDirectory() as directory,
         patch.object(lineage, "STRIDE", 3),
         patch.object(lineage, "SLACK", 200),
+        patch.object(kept, "MANY_ROWS", 2),
     ):
         path = Path(directory) / "threads.sqlite" if kind == "sqlite" else None
         thread = Thread(InMemorySaver() if path is None else SqliteSaver(path), path)
@@ -162,7 +193,8 @@ def thread_on(kind: str) -> Iterator[Thread]:
             yield thread
         finally:
             if path is not None:
-                thread.saver.close()
+                for saver in (thread.saver, *thread.others):
+                    saver.close()
 
 
 def run(kind: str, program: list[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
-from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Loaded
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded
 from twinstep.errors import ThreadConflictError
 from twinstep.ids import new_id
 from twinstep.testing.conformance.writer import Conformance, Run
@@ -64,6 +64,19 @@ class JournalConformance(Conformance):
         assert lane.load("t", "").rows == (*circle, c)
         lane.edit("t", 1, [Edit("", c.id, lane.load("t", "").head, drop=(a.id,))])
         assert lane.load("t", "").rows == (circle[1], c)
+
+    def test_rows_before_a_known_checkpoint_may_be_left_out(self, lane: Any) -> None:
+        run = Run(lane)
+        rows = [run.step() for _ in range(5)]
+        joint = rows[0].id
+        whole, branch = lane.load("t", ""), run.step(parent=rows[1].id)
+        for known, near in ((rows[3], rows[3:]), (rows[4], rows[4:]), (branch, None)):
+            loaded = lane.load("t", "", rows[4].id, Known(known.id, joint))
+            assert loaded.rows in (whole.rows, near and tuple(near))
+        assert lane.load("t", "", None, Known(branch.id, joint)).rows[-1] == branch
+        assert lane.load("t", "", None, Known(new_id(), joint)).rows == (*rows[:2], branch)
+        assert lane.load("t", "", None, Known(branch.id, new_id())).rows == (*rows[:2], branch)
+        assert lane.load("t", "", new_id(), Known(branch.id, joint)).rows == ()
 
     def test_status_and_info_stay_until_they_are_given(self, lane: Any) -> None:
         run = Run(lane)
