@@ -89,12 +89,27 @@ def test_an_item_changed_in_place_is_on_record_once_its_key_is_written(lane, sav
     assert both(lane, saver, graph, thread) == result
 
 
+def test_an_item_changed_by_a_run_whose_input_left_the_list_alone(lane, saver, thread):
+    def node(state):
+        state["log"][3]["seen"] += 1
+        return {"log": ["reply"]}
+
+    graph = graph_of(saver, node)
+    before = talk(lane, graph, thread)["log"][3]["seen"]
+    for _ in range(3):
+        result = lane.invoke(graph, {"note": "no more"}, thread)
+    assert result["log"][3]["seen"] == before + 3
+    assert both(lane, saver, graph, thread) == result
+
+
 @pytest.mark.parametrize("reducer", [operator.add, add, counting])
 def test_reducers_that_change_items_are_noticed(lane, saver, thread, reducer):
     graph = graph_of(saver, lambda state: {"log": [{"reply": True}]}, reducer)
     result = talk(lane, graph, thread)
     assert result["log"][0]["seen"] == (9 if reducer is counting else 0)
     assert both(lane, saver, graph, thread) == result
+    seen = [state.values["log"][0]["seen"] for state in lane.history(graph, thread)[:4]]
+    assert seen == ([9, 8, 7, 7] if reducer is counting else [0] * 4)
 
 
 @pytest.mark.parametrize("mode", ["values", "updates", "checkpoints"])
