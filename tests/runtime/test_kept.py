@@ -52,8 +52,11 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def graph_of(saver: Any, node: Callable[[Any], Any], reducer: Callable[..., Any] = operator.add) -> Any:
-    schema: Any = TypedDict("Log", {"log": Annotated[list[Any], reducer], "note": str}, total=False)  # type: ignore[misc]
-    return StateGraph(schema).add_node("node", node).add_edge(START, "node").compile(saver)
+    class Log(TypedDict, total=False):
+        log: Annotated[list[Any], reducer]
+        note: str
+
+    return StateGraph(Log).add_node("node", node).add_edge(START, "node").compile(saver)
 
 
 def forget(saver: Any) -> None:
@@ -221,7 +224,10 @@ def pair(path: Path) -> Iterator[list[Any]]:
 
 
 def test_two_processes_and_two_programs_take_turns(lane, pair, thread):
-    graphs = [graph_of(saver, lambda state, n=n: {"log": [f"reply of {n}"]}) for n, saver in enumerate(pair)]
+    def replies(saver: Any, n: int) -> Any:
+        return graph_of(saver, lambda state: {"log": [f"reply of {n}"]})
+
+    graphs = [replies(saver, n) for n, saver in enumerate(pair)]
     graphs.append(graph_of(pair[0], lambda state: {"note": "another program"}))
     expected: list[Any] = []
     for turn in range(30):
