@@ -248,6 +248,7 @@ def test_housekeeping_elsewhere(lane, pair, thread, what):
     one, other = pair
     graph = graph_of(one, lambda state: {"log": ["reply"]})
     before = talk(lane, graph, thread)["log"]
+    assert lane.state(graph, thread).values["log"] == before  # so that this very state is kept
     match what:
         case "delete":
             other.delete_thread("1")

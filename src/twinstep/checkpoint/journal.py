@@ -60,7 +60,7 @@ class Journal(ABC):
             thread_id, ns: the namespace.
             checkpoint_id: the checkpoint; None for the head.
             known: when it is an ancestor of the checkpoint (or that itself), at most `NEAR` rows away, and its joint
-                exists, `rows` may begin with it instead of a whole state, and then lead from parent to parent.
+                exists, the rows before it may be left out (`Loaded.since`).
 
         Raises:
             CheckpointCorruptError: the stored rows contradict each other.

@@ -43,10 +43,8 @@ class _Space:
         if not runs:
             self.records.pop(checkpoint or "", None)
 
-    def lineage(self, id: str, known: Known | None = None) -> tuple[CheckpointRow, ...]:
-        """Return the rows from a known or whole state to a checkpoint; a gap or a circle ends them early."""
-        if known is not None and known.joint in self.rows and (near := self._since(known.id, id)):
-            return near
+    def lineage(self, id: str) -> tuple[CheckpointRow, ...]:
+        """Return the rows from a whole state to a checkpoint; a gap or a circle ends them early."""
         rows: dict[str, CheckpointRow] = {}
         row = self.rows.get(id)
         while row is not None and row.id not in rows:
@@ -54,13 +52,13 @@ class _Space:
             row = self.rows.get(row.base)
         return tuple(reversed(rows.values()))
 
-    def _since(self, known: str, id: str) -> tuple[CheckpointRow, ...]:
+    def since(self, known: Known, id: str) -> tuple[CheckpointRow, ...]:
         """Return the rows from a known checkpoint to another, from parent to parent; none when that is too far."""
         rows: list[CheckpointRow] = []
-        row = self.rows.get(id)
+        row = self.rows.get(id) if known.joint in self.rows else None
         while row is not None and len(rows) < NEAR:
             rows.append(row)
-            if row.id == known:
+            if row.id == known.id:
                 return tuple(reversed(rows))
             row = self.rows.get(row.parent or "")
         return ()
@@ -126,9 +124,11 @@ class InMemorySaver(BaseCheckpointSaver):
             space = thread.spaces.get(ns)
             if space is None:
                 return Loaded(thread.epoch, thread.holder, None, (), ())
-            rows = space.lineage(checkpoint_id or space.head.checkpoint, known)
+            id = checkpoint_id or space.head.checkpoint
+            near = space.since(known, id) if known is not None else ()
+            rows = near or space.lineage(id)
             records = space.recorded(rows[-1].id) if rows else ()
-            return Loaded(thread.epoch, thread.holder, space.head, rows, records)
+            return Loaded(thread.epoch, thread.holder, space.head, rows, records, bool(near))
 
     def commit(self, commit: Commit) -> None:
         """Store one transaction."""

@@ -65,9 +65,9 @@ class Loaded:
     """One checkpoint with all that is needed to go on from it.
 
     `epoch` counts the claims on the thread (0: nobody has written to it), `holder` is the run of the last claim.
-    `rows` leads from a whole state to the checkpoint asked for, oldest first (or from one that is known, see
-    `Journal.load`); it is empty when the checkpoint does not exist. `records` are those of the checkpoint: of the
-    head's run when it is the head, else of the last run that started from it.
+    `rows` leads from a whole state to the checkpoint asked for, oldest first; it is empty when the checkpoint does not
+    exist. `records` are those of the checkpoint: of the head's run when it is the head, else of the last run that
+    started from it. With `since`, `rows` begins with the checkpoint that is known, and leads from parent to parent.
     """
 
     epoch: int
@@ -75,6 +75,7 @@ class Loaded:
     head: Head | None
     rows: tuple[CheckpointRow, ...]
     records: tuple[RecordRow, ...]
+    since: bool = False
 
 
 @dataclass(slots=True)  # not frozen: that would make it four times as slow to make

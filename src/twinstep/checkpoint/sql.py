@@ -201,7 +201,8 @@ class SqlProgram:
         if n is None or id is None:
             return Loaded(epoch, holder, None, (), ())
         rows = (yield from self._since(n, id, known)) if known is not None else ()
-        if not rows:
+        since = bool(rows)
+        if not since:
             found = yield self._sql["lineage"], (n, pack(id), n, n)
             rows = _lineage([_checkpoint_row(row) for row in found], id)
         if not rows and id == latest:
@@ -213,7 +214,7 @@ class SqlProgram:
             run = yield from self._last_run(n, id)
         found = yield self._sql["records"], (n, pack(id), run)
         records = sorted(RecordRow(id, _of(str, row[0]), _of(str, row[1]), _of(bytes, row[2])) for row in found)
-        return Loaded(epoch, holder, head, rows, tuple(records))
+        return Loaded(epoch, holder, head, rows, tuple(records), since)
 
     def _since(self, n: int, id: str, known: Known) -> Program[tuple[CheckpointRow, ...]]:
         """Read the rows after a checkpoint that is known, and its own; none when it is not an ancestor near by."""

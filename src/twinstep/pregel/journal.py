@@ -28,10 +28,10 @@ from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
 from twinstep.constants import END, MEMORIES, PREVIOUS, START, TASKS
 from twinstep.errors import is_invalid_resume
 from twinstep.ids import new_id
-from twinstep.pregel.effects import Program
+from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import node_record, record_id, record_row, write
 from twinstep.pregel.forks import keep_memories, open_memories
-from twinstep.pregel.kept import keep_state
+from twinstep.pregel.kept import is_long, kept_state
 from twinstep.pregel.past import BRANCH
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
@@ -320,6 +320,20 @@ def _note_growth(run: Run, stored: dict[str, Any]) -> None:
                 run.growth.note(name, value)
 
 
+def load_state(run: Run, checkpoint_id: str | None = None) -> Program[Loaded]:
+    """Load a checkpoint for `read_state`; of the head of a root, only what is not kept in memory."""
+    saver, place = run.saver, run.place
+    assert saver is not None
+    run.keeps_head = checkpoint_id is None and run.parent is None
+    warm = run.warm = saver.kept.get(*place) if run.keeps_head else None
+    loaded = yield from load(saver, *place, checkpoint_id, warm.known if warm is not None else None)
+    if warm is not None and not (loaded.since and warm.leads_to(loaded.rows)):
+        run.warm = None
+        if loaded.since:
+            loaded = yield from load(saver, *place)
+    return loaded
+
+
 def read_state(run: Run, loaded: Loaded, place: Place | None = None, *, writes: bool = True) -> Checkpoint | None:
     """Open a run's state as a loaded checkpoint holds it; None (and an empty state) when there is none.
 
@@ -362,6 +376,7 @@ def _read_values(run: Run, chain: Sequence[Checkpoint], rows: Sequence[Checkpoin
     values = replay(run.place, chain, known)
     for link, row in zip(chain[start:], rows[start:], strict=True):
         run.lineage.follow(link, len(row.blob))
-    if run.keeps_head:
-        keep_state(run, values, chain, rows)
+    if run.keeps_head and (run.warm is not None or is_long(rows)):
+        run.warm = kept_state(run.saver.serde.plain, run.warm, values, chain, run.lineage)
+        run.saver.kept.put(*run.place, run.warm)
     return values

@@ -10,21 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twinstep.checkpoint.format import Checkpoint
-from twinstep.checkpoint.rows import CheckpointRow, Known, Loaded
-from twinstep.pregel.effects import Program, load
+from twinstep.checkpoint.rows import CheckpointRow, Known
 from twinstep.pregel.encoded import Encoded, encode
 from twinstep.pregel.lineage import Lineage
 from twinstep.serde import Serializer
 
-if TYPE_CHECKING:
-    from twinstep.pregel.run import Run
-
 MANY_ROWS: Final = 16
 MANY_BYTES: Final = 8192
 """From how many rows, or bytes in them, reading costs more than keeping."""
+
+
+def is_long(rows: Sequence[CheckpointRow]) -> bool:
+    """Tell whether reading these rows again would be work."""
+    return len(rows) >= MANY_ROWS or sum(len(row.blob) for row in rows) >= MANY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +68,26 @@ class KeptState:
         return {name: made[id(each)] for name, each in self.values.items()}
 
 
-def load_state(run: Run, checkpoint_id: str | None = None) -> Program[Loaded]:
-    """Load a checkpoint for `read_state`; of the head, only what is not kept in memory."""
-    saver, place = run.saver, run.place
-    assert saver is not None
-    run.warm, run.keeps_head = None, checkpoint_id is None and run.parent is None
-    if run.keeps_head:
-        run.warm = saver.kept.get(*place)
-    loaded = yield from load(saver, *place, checkpoint_id, run.warm.known if run.warm is not None else None)
-    if run.warm is not None and not run.warm.leads_to(loaded.rows):
-        run.warm = None
-        if loaded.rows and loaded.rows[0].base != loaded.rows[0].id:
-            loaded = yield from load(saver, *place)
-    return loaded
+def kept_state(
+    serde: Serializer,
+    before: KeptState | None,
+    values: Mapping[str, Any],
+    chain: Sequence[Checkpoint],
+    lineage: Lineage,
+) -> KeptState:
+    """Return what to keep of the last checkpoint of a chain.
 
-
-def keep_state(run: Run, values: Mapping[str, Any], chain: Sequence[Checkpoint], rows: Sequence[CheckpointRow]) -> None:
-    """Keep the state of a head, as it was read from these rows, if reading it again would be work."""
-    assert run.saver is not None
-    before, last = run.warm, chain[-1]
-    if before is None and len(rows) < MANY_ROWS and sum(len(row.blob) for row in rows) < MANY_BYTES:
-        return
-    if before is None or before.id != last.id:
-        old = before.values if before is not None else {}
-        encoded = _encoded(run.saver.serde.plain, values, old, _changed(chain) if before is not None else values)
-        run.warm = KeptState(last.id, encoded, run.lineage.copy())
-        run.saver.kept.put(*run.place, run.warm)
+    Args:
+        serde: encodes the values.
+        before: what is kept of the first one.
+        values: the state of the last one, as it was read just now.
+        chain: the checkpoints.
+        lineage: how the last one is read back.
+    """
+    if before is not None and before.id == chain[-1].id:
+        return before
+    old, changed = (before.values, _changed(chain)) if before is not None else ({}, values)
+    return KeptState(chain[-1].id, _encoded(serde, values, old, changed), lineage.copy())
 
 
 def _changed(chain: Sequence[Checkpoint]) -> Mapping[str, int]:

@@ -22,8 +22,7 @@ from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program
 from twinstep.pregel.execute import record_row
 from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
-from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, read_state
-from twinstep.pregel.kept import load_state
+from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, load_state, read_state
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.questions import match_answers
 from twinstep.pregel.run import QUESTIONS, Failure, Position, Run

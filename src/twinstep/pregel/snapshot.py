@@ -12,8 +12,7 @@ from twinstep.constants import TASKS
 from twinstep.errors import CheckpointNotFoundError
 from twinstep.ids import id_time, path_id
 from twinstep.pregel.effects import Program, history, load
-from twinstep.pregel.journal import read_state
-from twinstep.pregel.kept import load_state
+from twinstep.pregel.journal import load_state, read_state
 from twinstep.pregel.plan import due_nodes, next_names
 from twinstep.pregel.resume import ANSWER
 from twinstep.pregel.run import QUESTIONS, Run

@@ -8,7 +8,7 @@ from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.rows import Loaded
 from twinstep.errors import ThreadConflictError
 from twinstep.pregel.effects import Program, Sleep
-from twinstep.pregel.kept import load_state
+from twinstep.pregel.journal import load_state
 from twinstep.pregel.questions import names_questions
 from twinstep.pregel.resume import Opened, open_run
 from twinstep.pregel.run import Run
