@@ -211,6 +211,17 @@ def test_what_is_stored_is_the_same_as_without(lane, thread, messages):
     assert stored(savers[0]) == stored(savers[1])
 
 
+@pytest.mark.parametrize("reply", [AIMessage("a single message " * 9), [AIMessage("one in a list " * 9)]])
+def test_what_a_node_adds_to_a_list_is_stored_once(lane, saver, thread, reply):
+    builder = StateGraph(MessagesState).add_node("node", lambda state: {"messages": reply}).add_edge(START, "node")
+    graph = builder.compile(saver)
+    for n in range(4):
+        result = lane.invoke(graph, {"messages": [HumanMessage(f"m{n}", id=str(n))]}, thread)
+    text = result["messages"][-1].content.encode()
+    assert {row.blob.count(text) for row in saver.checkpoints("1", "") if row.base == row.parent} == {0, 1}
+    assert both(lane, saver, graph, thread) == result
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "threads.sqlite"

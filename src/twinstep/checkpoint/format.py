@@ -30,7 +30,7 @@ Source = Literal["input", "loop", "update", "fork"]
 SET = 0  # [SET, value]: this value
 SPLICE = 1  # [SPLICE, keep, items]: the first `keep` items of the list, then `items`
 LAST = 2  # [LAST]: the last value written to it by the tasks
-EXTEND = 3  # [EXTEND, keep]: the first `keep` items of the list, then those of every list the tasks wrote to it
+EXTEND = 3  # [EXTEND, keep]: the first `keep` items of the list, then what the tasks wrote to it (see `written_items`)
 UNSET = 4  # [UNSET]: no value
 SAME = 5  # [SAME, channel]: the value that the named channel has after this checkpoint
 Change = list[Any]
@@ -291,7 +291,7 @@ def _apply_change(
     if op in (EXTEND, SPLICE):
         old = state.get(channel, ())
         value = old if channel in owned else list(old)
-        value[change[1] :] = change[2] if op == SPLICE else [i for w in written_to(tasks, channel) for i in w]
+        value[change[1] :] = change[2] if op == SPLICE else written_items(written_to(tasks, channel))
         state[channel] = value
         owned.add(channel)
         return
@@ -305,3 +305,8 @@ def _apply_change(
 def written_to(tasks: Iterable[TaskWrites], channel: str) -> list[Any]:
     """Return the values that tasks wrote to a channel, in order."""
     return [value for task in tasks for name, value in task.writes if name == channel]
+
+
+def written_items(values: Iterable[Any]) -> list[Any]:
+    """Return the items that written values add to a list: those of lists, and what is no list as one item."""
+    return [item for value in values for item in (value if type(value) is list else (value,))]

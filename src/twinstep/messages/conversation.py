@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self, overload
+from operator import attrgetter
+from typing import Any, Final, Literal, Self, overload
 
 from twinstep.channels import MISSING, BinaryOperatorAggregate
 from twinstep.errors import InvalidMessageError, InvalidUpdateError, did_you_mean
 from twinstep.ids import new_id, path_id
-from twinstep.messages.base import BaseMessage
+from twinstep.messages.base import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from twinstep.messages.convert import MessageLike, as_messages
 from twinstep.messages.openai import openai_content
 from twinstep.neighbours import meet_neighbours
@@ -20,6 +21,8 @@ REMOVE_ALL_MESSAGES = "__remove_all__"
 """`RemoveMessage(id=REMOVE_ALL_MESSAGES)` drops everything before it."""
 Format = Literal["langchain-openai"]
 Messages = MessageLike | list[MessageLike]
+_WHOLE: Final = frozenset({HumanMessage, AIMessage, SystemMessage, ToolMessage, RemoveMessage})
+_id_of: Final = attrgetter("id")
 
 
 @overload
@@ -89,6 +92,8 @@ def identified(
         InvalidMessageError: a value is no message.
     """
     several = value if isinstance(value, list) else [value]
+    if format is None and _WHOLE.issuperset(map(type, several)) and None not in map(_id_of, several):
+        return list(several)  # a long conversation that was read: nothing is missing
     return [_finished(message, format, id_of) for item in several for message in as_messages(item)]
 
 

@@ -23,6 +23,7 @@ from twinstep.checkpoint.format import (
     decode_checkpoint,
     encode_checkpoint,
     replay,
+    written_items,
 )
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
 from twinstep.constants import END, MEMORIES, PREVIOUS, START, TASKS
@@ -278,11 +279,9 @@ def joined_change(state: State, name: str, kept: int) -> Change:
     return [SPLICE, kept, value[kept:]] if kept else [SET, value]
 
 
-def _joined(lists: Sequence[Any], items: list[Any]) -> bool:
-    """Tell whether lists, one after the other, are just these items."""
-    if not all(type(part) is list for part in lists):
-        return False
-    flat = [item for part in lists for item in part]
+def _joined(written: Sequence[Any], items: list[Any]) -> bool:
+    """Tell whether written values, one after the other, are just these items."""
+    flat = written_items(written)
     return len(flat) == len(items) and all(a is b for a, b in zip(flat, items, strict=True))
 
 

@@ -142,7 +142,7 @@ def _known(name: str) -> Entry:
 
 
 def _build(name: str, *parts: Any) -> Any:
-    build = _known(name).build
+    build = (_entries.get(name) or _known(name)).build
     if build is None:
         raise CheckpointCorruptError(f"An exception '{name}' is stored like an ordinary object.")
     return build(*parts)
