@@ -517,3 +517,12 @@ def test_any_id_can_be_packed(id: str) -> None:
 def test_packed_ids_keep_their_order() -> None:
     ids = [new_id() for _ in range(1000)]
     assert sorted(ids, key=pack) == ids == sorted(ids)
+
+
+def test_setup_may_be_awaited(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with SqliteSaver.from_conn_string(str(tmp_path / "a.db")) as saver:
+            await saver.setup()
+            await saver.asetup()
+
+    asyncio.run(main())

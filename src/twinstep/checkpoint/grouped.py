@@ -18,6 +18,7 @@ from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
 from twinstep.checkpoint.sql import Program, SqlProgram
 from twinstep.errors import CheckpointStorageError, TwinstepError
 from twinstep.serde import Serializer
+from twinstep.sql.schema import Ready
 
 T = TypeVar("T")
 
@@ -85,8 +86,8 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         self._program = program
         self._jobs: deque[Job] = deque()
 
-    def setup(self) -> None:
-        """Open the database and make its tables; every other call does so when it is needed.
+    def setup(self) -> Ready:
+        """Open the database and make its tables; every other call does so when it is needed. May be awaited.
 
         Raises:
             CheckpointStorageError: it cannot be opened, or a newer version of the library made the tables.
@@ -94,6 +95,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         """
         with self._db.lock:
             self._db.open()
+        return Ready()
 
     async def asetup(self) -> None:
         """Do what `setup` does without blocking the event loop."""

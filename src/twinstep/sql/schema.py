@@ -102,7 +102,7 @@ class Database(Protocol):
 
 
 class Ready:
-    """What `setup` returns: nothing, for synchronous callers and for those who write `await store.setup()`."""
+    """What `setup` returns: nothing, for synchronous callers and for those who write `await ....setup()`."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()
