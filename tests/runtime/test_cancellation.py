@@ -218,6 +218,57 @@ def test_cancelling_reaches_tasks_and_nested_graphs(thread):
     assert run_to_rest(main) == {"x": 1, "log": ["c", "gate"]}
 
 
+def test_cancelling_reaches_tasks_that_nobody_waits_for(thread):
+    async def main() -> None:
+        arrived, cancelled = asyncio.Event(), asyncio.Event()
+
+        @task
+        async def work() -> None:
+            arrived.set()
+            try:
+                await asyncio.sleep(LONG)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        @entrypoint(checkpointer=InMemorySaver())
+        async def flow(n: int) -> None:
+            work()
+            await asyncio.sleep(LONG)
+
+        caller = asyncio.create_task(flow.ainvoke(1, thread))
+        await asyncio.wait_for(arrived.wait(), LONG)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert cancelled.is_set()
+
+    run_to_rest(main)
+
+
+def test_an_interrupted_program_cancels_the_coroutines_of_its_tasks():
+    arrived, cancelled = threading.Event(), threading.Event()
+
+    @task
+    async def work() -> None:
+        arrived.set()
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    @entrypoint()
+    def flow(n: int) -> None:
+        work()
+        assert arrived.wait(LONG)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        flow.invoke(1)
+    assert cancelled.is_set()
+
+
 def test_a_timeout_of_the_caller_is_a_timeout(saver, thread):
     async def main() -> None:
         gate = Gate()

@@ -14,6 +14,7 @@ from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.constants import MEMORIES
 from twinstep.errors import (
     CheckpointStorageError,
+    GraphBubbleUp,
     GraphInterrupt,
     NodeError,
     NonDeterminismError,
@@ -69,7 +70,8 @@ def attempts(task: Task) -> Program[Any]:
         except GeneratorExit:
             raise
         except BaseException as signal:
-            failures = (yield Join(task.pending, cancel=False)) if task.pending else ()
+            wanted = isinstance(signal, GraphBubbleUp)  # and not when the run is cancelled or the program ends
+            failures = (yield Join(task.pending, cancel=not wanted)) if task.pending else ()
             raise _questions(task, [signal, *(error for error, _ in failures)]) or signal from None
 
 
