@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = [lines for lines in (table(judged), peer_table(judged, compared)) if lines]
     for lines in tables:
         print(*plain(lines), "", sep="\n")
-    print(*(f"{peer} could not be installed: {why}" for peer, why in sides.missing.items()), *notes(judged), sep="\n")
+    print(*(f"{side} could not be installed: {why}" for side, why in sides.missing.items()), *notes(judged), sep="\n")
     write(options, judged, [*(line for lines in tables for line in (*markdown(lines), ""))], sides)
     lost = list(slower(judged, before, options.factor))
     print(*lost, sep="\n", end="\n" if lost else "")

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from scripts.benchmarks.case import BARE, REFERENCE, SUBJECT, Row
@@ -28,19 +29,23 @@ class Sides:
 
     Attributes:
         pythons: the interpreter by side.
-        missing: why a peer has none.
+        missing: why a side has none.
     """
 
     def __init__(self, reference: str | None, peers: bool) -> None:
         self.pythons = {SUBJECT: sys.executable, BARE: sys.executable}
         self.missing: dict[str, str] = {}
-        if reference is not None:
-            self.pythons[REFERENCE] = reference_python() if reference == INSTALL else reference
-        for peer in PEERS if peers else ():
+        made: dict[str, Callable[[], str]]
+        made = {peer.distribution: partial(peer_python, peer.distribution) for peer in PEERS} if peers else {}
+        if reference == INSTALL:
+            made = {REFERENCE: reference_python, **made}
+        elif reference is not None:
+            self.pythons[REFERENCE] = reference
+        for side, make in made.items():
             try:
-                self.pythons[peer.distribution] = peer_python(peer.distribution)
+                self.pythons[side] = make()
             except CannotInstallError as error:
-                self.missing[peer.distribution] = str(error)
+                self.missing[side] = str(error)
 
     def of(self, row: Row) -> list[str]:
         """Return who can do a row."""
