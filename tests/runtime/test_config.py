@@ -165,6 +165,18 @@ def test_the_run_id_of_the_config_is_that_of_the_run(lane, saver, thread):
     assert lane.state(graph, thread).metadata["run_id"] == str(wanted)
 
 
+@pytest.mark.parametrize("id", [object(), 1.5, "r" * 1025, "a\0b", "\ud800"], ids=lambda id: ascii(id)[:8])
+def test_a_run_id_that_no_saver_could_keep_is_refused_before_anything_runs(lane, saver, thread, id):
+    seen: list[Any] = []
+    graph = chain(watching(seen, here)).compile(saver)
+    with pytest.raises(InvalidConfigError, match="run_id"):
+        lane.invoke(graph, {"x": 1}, {**thread, "run_id": id})
+    assert (seen, saver.threads()) == ([], [])
+    lane.invoke(graph, {"x": 1}, {**thread, "run_id": "r" * 1024})
+    saver.delete_for_runs(["r" * 1024])
+    assert lane.state(graph, thread).values == {}
+
+
 @pytest.mark.parametrize("id", [7, UUID(int=7), "ä/☃ 'quoted' |:", "x" * 500], ids=str)
 def test_a_thread_may_have_any_id_and_is_found_by_its_text(lane, id, tmp_path):
     for saver in (InMemorySaver(), SqliteSaver(tmp_path / "t.sqlite")):

@@ -153,7 +153,7 @@ class CheckpointAccess(Journal):
         thread_id, ns, parent = validate.address(config)
         place, extra = Place(thread_id, ns), dict(metadata)
         id = validate.checkpoint_id(checkpoint["id"], "checkpoint['id']")
-        run = validate.identifier(extra.pop("run_id", None) or new_id(), "run_id", validate.MAX_KEY)
+        run = validate.identifier(extra.pop("run_id", None) or new_id(), "run_id")
         status = _one_of(get_args(Status), extra.pop("status", "done"), "metadata['status']")
         source = _one_of(get_args(Source), extra.pop("source", "update"), "metadata['source']")
         changes = {channel: [SET, value] for channel, value in checkpoint["channel_values"].items()}
@@ -182,7 +182,7 @@ class CheckpointAccess(Journal):
             CheckpointNotFoundError: the checkpoint does not exist.
         """
         thread_id, ns, id = validate.address(config)
-        place, task = Place(thread_id, ns), validate.identifier(task_id, "task_id", validate.MAX_KEY)
+        place, task = Place(thread_id, ns), validate.identifier(task_id, "task_id")
         while True:
             loaded = self.load(thread_id, ns, id)
             if not loaded.rows:

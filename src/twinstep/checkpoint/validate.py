@@ -10,7 +10,7 @@ from twinstep.errors import InvalidConfigError
 
 MAX_ID = 2048
 """Longest thread id, in bytes of UTF-8."""
-MAX_KEY = 1024
+MAX_KEYS = {"run_id": 1024, "task_id": 1024}
 """Longest run or task id, in bytes of UTF-8: both together are the key of a record."""
 MAX_NS = 16_384
 """Longest checkpoint namespace, in bytes of UTF-8."""
@@ -50,7 +50,7 @@ def address(config: Any) -> Address:
     )
 
 
-def identifier(value: Any, name: str = "thread_id", longest: int = MAX_ID) -> str:
+def identifier(value: Any, name: str = "thread_id") -> str:
     """Return a thread, run or checkpoint id as text; integers and UUIDs are written out.
 
     Raises:
@@ -67,7 +67,7 @@ def identifier(value: Any, name: str = "thread_id", longest: int = MAX_ID) -> st
         )
     if not text:
         raise InvalidConfigError(f"{name} must not be empty.")
-    return _storable(text, name, longest)
+    return _storable(text, name, MAX_KEYS.get(name, MAX_ID))
 
 
 def namespace(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
 from twinstep.checkpoint.rows import CheckpointRow, RecordRow
+from twinstep.checkpoint.validate import identifier
 from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS, TASKS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
@@ -256,7 +257,8 @@ class Run:
 
     def __post_init__(self, thread_id: str | None) -> None:
         if self.root is None:
-            id = str(self.config.get("run_id") or new_id())
+            given = self.config.get("run_id")
+            id = identifier(given, "run_id") if given else new_id()
             self.root = Root(id, thread_id, self.config.get("max_concurrency"))
         if self.parent is not None:
             self.blocked = self.parent.run.blocked

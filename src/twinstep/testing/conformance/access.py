@@ -118,6 +118,8 @@ class AccessConformance(Conformance):
         lane.put_writes(config, [("x", 2)], "t" * 1024)
         with pytest.raises(InvalidConfigError, match=r"run_id .* 1,025 bytes"):
             put(lane, thread(), {"run_id": "r" * 1025}, x=1)
+        with pytest.raises(InvalidConfigError, match=r"run_id .* 1,025 bytes"):
+            lane.delete_for_runs(["r" * 1025])
         with pytest.raises(InvalidConfigError, match=r"task_id .* 1,025 bytes"):
             lane.put_writes(config, [("x", 2)], "t" * 1025)
 
