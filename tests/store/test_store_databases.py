@@ -195,6 +195,25 @@ def test_files_that_cannot_be_opened(tmp_path: Path, make: Any, error: type[Exce
             store.get(NS, "k")
 
 
+def test_a_file_opened_for_reading_only_is_read(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path / "store.sqlite") as store:
+        store.put(NS, "k", {"n": 1})
+    with SqliteStore(f"file:{tmp_path / 'store.sqlite'}?mode=ro") as store:
+        with pytest.raises(StorageError, match="can be read but not written"):
+            store.put(NS, "k", {"n": 2})
+        item = store.get(NS, "k")
+        assert item is not None
+        assert item.value == {"n": 1}
+
+
+@pytest.mark.parametrize("version", ["x'01'", "'one'"])
+def test_a_damaged_version_is_refused(tmp_path: Path, version: str) -> None:
+    with SqliteStore(tmp_path / "store.sqlite") as store:
+        store._db.transact(_statement(f"UPDATE twinstep_store_schema SET version = {version}"))
+    with pytest.raises(CheckpointCorruptError, match="store tables are damaged"):
+        SqliteStore(tmp_path / "store.sqlite").setup()
+
+
 def test_a_locked_file_is_named_and_a_retry_succeeds(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite", busy_timeout=0.01)
     store.setup()

@@ -27,8 +27,10 @@ SCHEMA: Final = Schema(
             "CREATE INDEX twinstep_cache_expires ON twinstep_cache (expires) WHERE expires IS NOT NULL",
         ),
     ),
-    StorageError,
-    StorageError,
+    failed=StorageError,
+    damaged=StorageError,
+    table="twinstep_cache_schema",
+    user="cache",
 )
 
 
@@ -54,7 +56,7 @@ class SqliteCache(SharedCache[V]):
 
     def _fetch(self, keys: Sequence[FullKey]) -> Mapping[FullKey, bytes]:
         program = _fetch(keys, time.time())
-        return self._db.run(program) if len(keys) == 1 else self._db.transact(program, write=False)
+        return self._db.autocommit(program) if len(keys) == 1 else self._db.transact(program, write=False)
 
     def _keep(self, rows: Mapping[FullKey, tuple[bytes, float | None]]) -> None:
         self._db.transact(_keep(rows, time.time()))

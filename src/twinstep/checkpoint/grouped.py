@@ -15,10 +15,10 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
-from twinstep.checkpoint.sql import Program, SqlProgram
+from twinstep.checkpoint.sql import SqlProgram
 from twinstep.errors import CheckpointStorageError, TwinstepError
 from twinstep.serde import Serializer
-from twinstep.sql.schema import Ready
+from twinstep.sql.schema import Program, Ready
 
 T = TypeVar("T")
 
@@ -48,12 +48,8 @@ class Database(Protocol):
     def rollback(self) -> None:
         """End the transaction, if there is one, without a trace."""
 
-    def read(self, program: Program[T]) -> T:
-        """Run a program that changes nothing on one state of the database; it takes the lock if it needs it."""
-        ...
-
-    def write(self, program: Program[T]) -> T:
-        """Run a program in a transaction of its own."""
+    def transact(self, program: Program[T], *, write: bool = True) -> T:
+        """Run a program in a transaction of its own; one that does not `write` sees one state of the database."""
         ...
 
     def close(self) -> None:
@@ -105,17 +101,17 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
 
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None) -> Loaded:
         """Read the head of a namespace, or one of its checkpoints."""
-        return self._db.read(self._program.load(thread_id, ns, checkpoint_id, known))
+        return self._db.transact(self._program.load(thread_id, ns, checkpoint_id, known), write=False)
 
     def checkpoints(
         self, thread_id: str, ns: str, *, before: str | None = None, limit: int | None = None
     ) -> Sequence[CheckpointRow]:
         """Return rows of a namespace, newest first, whose id is smaller than `before`."""
-        return self._db.read(self._program.checkpoints(thread_id, ns, before, limit))
+        return self._db.transact(self._program.checkpoints(thread_id, ns, before, limit), write=False)
 
     def threads(self) -> Sequence[tuple[str, Sequence[str]]]:
         """Return every thread id with its namespaces."""
-        return self._db.read(self._program.threads())
+        return self._db.transact(self._program.threads(), write=False)
 
     # ------------------------------------------------------------------ commits
 
@@ -204,7 +200,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
     def _stored_alone(self, job: Job) -> Exception | None:
         """Store a job in its own transaction, and return what is wrong with it."""
         try:
-            self._db.write(self._program.commit(job.commit))
+            self._db.transact(self._program.commit(job.commit))
         except Exception as error:
             return error
         return None
@@ -214,12 +210,12 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
     def edit(self, thread_id: str, epoch: int, edits: Sequence[Edit]) -> None:
         """Rewrite namespaces of a thread in one transaction, on behalf of no run."""
         with self._db.lock:
-            self._db.write(self._program.edit(thread_id, epoch, edits))
+            self._db.transact(self._program.edit(thread_id, epoch, edits))
 
     def delete(self, thread_id: str) -> None:
         """Remove a thread with all its namespaces, checkpoints and records."""
         with self._db.lock:
-            self._db.write(self._program.delete(thread_id))
+            self._db.transact(self._program.delete(thread_id))
 
     def close(self) -> None:
         """Close the connections that were opened here; the saver cannot be used afterwards."""

@@ -9,7 +9,7 @@ its transaction; a driver may send writes late, together with the read or the en
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,36 +18,23 @@ from typing import Any, NamedTuple, TypeVar
 from twinstep.checkpoint.journal import NEAR, conflict, edit_conflict
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded, RecordRow
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
+from twinstep.sql import schema
+from twinstep.sql.schema import Program, Schema
 
 T = TypeVar("T")
-Statement = tuple[str, tuple[Any, ...] | list[tuple[Any, ...]]]
-"""SQL and its parameters: a tuple of them reads rows, a list of tuples writes once for each and returns none."""
-Program = Generator[Statement, list[Any], T]
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """How one database spells what others spell differently.
+class Dialect(schema.Dialect):
+    """How one database spells the journal.
 
-    Args:
-        param: placeholder of a parameter.
-        serial: type of a key that numbers new rows by itself.
-        blob: type of bytes.
-        clustered: appended to tables that are stored in the order of their key.
+    Attributes:
         head_key: a key of heads, besides their name.
         by_name: find a head by its name, because its namespace may be longer than a key can be.
-        lock: makes the writers of a thread, given by a number, wait for each other; empty where all writers do.
-        tables: finds the row of a table that exists.
     """
 
-    param: str
-    serial: str
-    blob: str
-    clustered: str
-    head_key: str
-    by_name: bool
-    lock: str
-    tables: str
+    head_key: str = ""
+    by_name: bool = False
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -66,12 +53,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (head, checkpoint, run, id)){clustered}""",
     ),
 )
-"""What brings the tables from one version of the schema to the next, the first from none to 1."""
+SCHEMA = Schema(
+    "checkpoint",
+    MIGRATIONS,
+    failed=CheckpointStorageError,
+    damaged=CheckpointCorruptError,
+    table="twinstep_schema",
+    user="saver",
+)
 
 _THREAD = "SELECT n FROM twinstep_threads WHERE thread_id = ?"
 _HEADS = f"SELECT n FROM twinstep_heads WHERE thread = ({_THREAD})"
 _STATEMENTS = {
-    "version": "SELECT version FROM twinstep_schema",
     "stand": """
         SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal
         FROM twinstep_threads t LEFT JOIN twinstep_heads h ON h.thread = t.n AND h.ns = ? WHERE t.thread_id = ?""",
@@ -152,42 +145,15 @@ class SqlProgram:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._sql = {name: sql.replace("?", dialect.param) for name, sql in _STATEMENTS.items()}
-        self._lock = dialect.lock.replace("?", dialect.param)
+        self._sql = dict(_STATEMENTS)
         if dialect.by_name:
-            head = f"h.ns = {dialect.param}"
             for name in ("stand", "page"):
-                self._sql[name] = self._sql[name].replace(head, f"{head} AND h.name = {dialect.param}")
-
-    # ------------------------------------------------------------------ schema
-
-    def version(self) -> Program[int]:
-        """Return the version of the schema, 0 if there is none."""
-        tables = yield self._dialect.tables, ()
-        rows = (yield self._sql["version"], ()) if tables else []
-        return _of(int, rows[0][0]) if rows else 0
-
-    def migrate(self) -> Program[None]:
-        """Bring the tables to the present version.
-
-        Raises:
-            CheckpointStorageError: a newer version of the library made them.
-        """
-        yield from self._wait_for("twinstep_schema")
-        yield "CREATE TABLE IF NOT EXISTS twinstep_schema (version BIGINT NOT NULL)", ()
-        version = yield from self.version()
-        check_version(version)
-        if version == 0:
-            yield "INSERT INTO twinstep_schema (version) VALUES (0)", ()
-        for statements in MIGRATIONS[version:]:
-            for sql in statements:
-                yield sql.format(**vars(self._dialect)), ()
-        yield f"UPDATE twinstep_schema SET version = {len(MIGRATIONS)}", ()
+                self._sql[name] = self._sql[name].replace("h.ns = ?", "h.ns = ? AND h.name = ?")
 
     def _wait_for(self, thread_id: str) -> Program[None]:
         """Let other writers of a thread end, and keep new ones out."""
-        if self._lock:
-            yield self._lock, [(_name(thread_id, "*"),)]
+        if self._dialect.lock:
+            yield self._dialect.lock, [(_name(thread_id, "*"),)]
 
     # ------------------------------------------------------------------ reading
 
@@ -270,7 +236,7 @@ class SqlProgram:
 
     def commit(self, commit: Commit) -> Program[None]:
         """Store a transaction; see `Journal.commit`."""
-        if self._lock:
+        if self._dialect.lock:
             yield from self._wait_for(commit.thread_id)
         stand = yield from self._stand(commit.thread_id, commit.ns)
         _check(commit, stand)
@@ -368,19 +334,6 @@ class SqlProgram:
         yield from self._wait_for(thread_id)
         for name in ("drop_thread_records", "drop_thread_checkpoints", "drop_thread_heads", "drop_thread"):
             yield self._sql[name], [(thread_id,)]
-
-
-def check_version(version: int) -> None:
-    """Refuse tables that a newer version of the library has made.
-
-    Raises:
-        CheckpointStorageError: they are.
-    """
-    if version > len(MIGRATIONS):
-        raise CheckpointStorageError(
-            f"The database has version {version} of the checkpoint tables; this twinstep knows versions up to "
-            f"{len(MIGRATIONS)}. Install the newer twinstep that made them."
-        )
 
 
 def _check(commit: Commit, stand: _Stand) -> None:

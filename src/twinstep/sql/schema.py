@@ -6,11 +6,12 @@ of connections, so that it is written once for every database; the drivers in th
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from twinstep.errors import StorageError, TwinstepError
+from twinstep.errors import TwinstepError
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...] | list[tuple[Any, ...]]]
@@ -20,19 +21,23 @@ Program = Generator[Statement, list[Any], T]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one database spells the types that others spell differently.
+    """How one database spells what others spell differently.
 
     Attributes:
         serial: a key that numbers new rows by itself.
         blob: bytes.
         text: text that sorts by code point.
         clustered: appended to tables that are stored in the order of their key.
+        found: finds the row of a table that exists, by its name.
+        lock: makes transactions that name the same number wait for each other; empty where all writers do.
     """
 
     serial: str
     blob: str
     text: str
     clustered: str
+    found: str
+    lock: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,45 +45,55 @@ class Schema:
     """The tables of one part of the library.
 
     Attributes:
-        name: what they are for, such as `store`; the table `twinstep_<name>_schema` holds their version.
-        migrations: what brings them from one version to the next, the first from none to 1; fields of `Dialect` stand
+        name: what they are for, such as `store`.
+        migrations: what brings them from one version to the next, the first from none to 1; fields of the dialect stand
             in braces.
         failed: raised when the database fails.
         damaged: raised when it is no database or does not hold what was written.
+        table: the name of the table that holds their version.
+        user: what users call the object that keeps something in them.
     """
 
     name: str
     migrations: tuple[tuple[str, ...], ...]
     failed: type[TwinstepError]
     damaged: type[TwinstepError]
+    table: str
+    user: str
 
-    @property
-    def table(self) -> str:
-        """The name of the table that holds the version."""
-        return f"twinstep_{self.name}_schema"
-
-    def upgrade(self, dialect: Dialect, made: bool) -> Program[None]:
-        """Bring the tables to the newest version, given whether the table with their version is `made`.
+    def version(self, dialect: Dialect) -> Program[int]:
+        """Return the version of the tables, 0 if there are none.
 
         Raises:
-            StorageError: a newer version of the library made them.
+            TwinstepError: a newer version of the library made them (`failed`), or it is no number (`damaged`).
         """
-        version = 0
-        if made:
-            version = (yield f"SELECT version FROM {self.table}", ())[0][0]
-        else:
-            yield f"CREATE TABLE {self.table} (version INTEGER NOT NULL)", ()
-            yield f"INSERT INTO {self.table} (version) VALUES (0)", ()
+        made = yield dialect.found, (self.table,)
+        return (yield from self._noted()) if made else 0
+
+    def _noted(self) -> Program[int]:
+        rows = yield f"SELECT version FROM {self.table}", ()
+        version = rows[0][0] if rows else 0
+        if type(version) is not int:
+            raise self.damaged(f"The {self.name} tables are damaged: their version is {version!r}.")
         if version > len(self.migrations):
-            raise StorageError(
+            raise self.failed(
                 f"The database has version {version} of the {self.name} tables; this twinstep knows versions up to "
                 f"{len(self.migrations)}. Install the newer twinstep that made them."
             )
+        return version
+
+    def upgrade(self, dialect: Dialect) -> Program[None]:
+        """Bring the tables to the newest version, unless another process was faster; errors as in `version`."""
+        if dialect.lock:
+            yield dialect.lock, [(crc32(self.table.encode()),)]
+        yield f"CREATE TABLE IF NOT EXISTS {self.table} (version BIGINT NOT NULL)", ()
+        version = yield from self._noted()
+        if version == 0:
+            yield f"INSERT INTO {self.table} (version) VALUES (0)", ()
         for statements in self.migrations[version:]:
             for sql in statements:
                 yield sql.format(**vars(dialect)), ()
-        if version < len(self.migrations):
-            yield f"UPDATE {self.table} SET version = ?", (len(self.migrations),)
+        yield f"UPDATE {self.table} SET version = {len(self.migrations)}", ()
 
 
 class Database(Protocol):
@@ -88,8 +103,8 @@ class Database(Protocol):
         """Connect and make the tables, if that has not been done."""
         ...
 
-    def run(self, program: Program[T]) -> T:
-        """Run a program of one statement, which is a transaction in itself."""
+    def autocommit(self, program: Program[T]) -> T:
+        """Run a program each statement of which is a transaction in itself."""
         ...
 
     def transact(self, program: Program[T], *, write: bool = True) -> T:

@@ -38,7 +38,7 @@ class DatabaseStore(BackendStore):
         self._db.open()
         at, db = now(), self._db
         if batch.count == 1 and not batch.writes and isinstance(batch.reads[0][1], GetOp):
-            applied = db.run(self._sql.apply(batch, at))
+            applied = db.autocommit(self._sql.apply(batch, at))
         else:
             applied = db.transact(self._sql.apply(batch, at), write=bool(batch.writes))
         if applied.refresh:

@@ -38,8 +38,10 @@ SCHEMA: Final = Schema(
             "CREATE TABLE twinstep_store_index (dims INTEGER NOT NULL)",
         ),
     ),
-    StorageError,
-    CheckpointCorruptError,
+    failed=StorageError,
+    damaged=CheckpointCorruptError,
+    table="twinstep_store_schema",
+    user="store",
 )
 _FIRST_PAGE, _LARGEST_PAGE = 256, 16_384
 _ITEM = "n, prefix, key, value, created, updated, life"

@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
 from twinstep.checkpoint.grouped import Job, SqlSaver
 from twinstep.checkpoint.rows import Commit, Known, Loaded
-from twinstep.checkpoint.sqlite.database import PROGRAM, Database, LockedError, Synchronous
+from twinstep.checkpoint.sql import SCHEMA, Dialect, SqlProgram
 from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
+from twinstep.sql.schema import Program
+from twinstep.sql.sqlite import DIALECT, BusyError, SqliteDatabase, Synchronous
 
 __all__ = ["SqliteSaver", "Synchronous"]
 
+_DIALECT: Final = Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, ns)")
+_PROGRAM: Final = SqlProgram(_DIALECT)
 _PAGE = 4096
 _WRITE_BACK = 1000
-"""Pages of write-ahead log after which they are copied into the file."""
+"""Pages of write-ahead log after which they are copied into the file; SQLite itself would do so after eight times as
+many, while a commit waits."""
+_SETTINGS: Final = (f"wal_autocheckpoint={8 * _WRITE_BACK}", "secure_delete=ON")
 _SMALL = 16 * 2**20
 """Bytes of a file that can be written anew within a fraction of a second."""
 
 
-class SqliteSaver(SqlSaver[Database]):
+class SqliteSaver(SqlSaver[SqliteDatabase]):
     """Keeps checkpoints in an SQLite file, for synchronous and asynchronous callers alike.
 
     One saver may be used from any number of threads and event loops, and one file by any number of processes on the
@@ -56,8 +62,10 @@ class SqliteSaver(SqlSaver[Database]):
         synchronous: Synchronous = "NORMAL",
         busy_timeout: float = 5.0,
     ) -> None:
-        source = conn if isinstance(conn, sqlite3.Connection) else os.fspath(conn)
-        super().__init__(Database(source, synchronous, busy_timeout), PROGRAM, serde=serde)
+        db = SqliteDatabase(
+            conn, SCHEMA, _DIALECT, synchronous=synchronous, busy_timeout=busy_timeout, settings=_SETTINGS
+        )
+        super().__init__(db, _PROGRAM, serde=serde)
         self.overlaps: bool = synchronous == "FULL"  # waits for the disk; with NORMAL a commit costs less than a thread
         self._pages = 0
 
@@ -80,8 +88,8 @@ class SqliteSaver(SqlSaver[Database]):
         db = self._db
         if db.flowing and db.lock.acquire(blocking=False):
             try:
-                return db.read_now(PROGRAM.load(thread_id, ns, checkpoint_id, known))
-            except LockedError:
+                return db.transact(_PROGRAM.load(thread_id, ns, checkpoint_id, known), write=False, wait=False)
+            except BusyError:
                 pass
             finally:
                 db.lock.release()
@@ -93,7 +101,7 @@ class SqliteSaver(SqlSaver[Database]):
         if db.flowing and not db.flushing and db.lock.acquire(blocking=False):
             try:
                 self._lead(wait=False)
-            except LockedError:
+            except BusyError:
                 pass
             finally:
                 db.lock.release()
@@ -113,7 +121,8 @@ class SqliteSaver(SqlSaver[Database]):
     def _write_back(self) -> None:
         """Copy the write-ahead log into the file, so that it does not grow for ever."""
         self._pages = 0
-        self._db.write_back()
+        with suppress(CheckpointStorageError):  # the next call tries again
+            self._db.autocommit(_write_back())
 
     def erase(self) -> None:
         """Wipe what removed rows left in the file and its log, once no other process reads there.
@@ -121,7 +130,7 @@ class SqliteSaver(SqlSaver[Database]):
         A file of more than 16 MB keeps fragments of removed values until `compact` is called.
         """
         with suppress(CheckpointStorageError):  # the rows are gone; their bytes go the next time
-            self._db.compact(_SMALL)
+            self._db.autocommit(_compact(_SMALL))
 
     def compact(self) -> None:
         """Write the file anew, without free space and fragments of removed values; other writers wait for it.
@@ -129,7 +138,22 @@ class SqliteSaver(SqlSaver[Database]):
         Raises:
             CheckpointStorageError: the database failed, or there is no space for a copy.
         """
-        self._db.compact()
+        self._db.autocommit(_compact())
+
+
+def _write_back() -> Program[None]:
+    yield "PRAGMA wal_checkpoint(PASSIVE)", ()
+
+
+def _compact(limit: int | None = None) -> Program[None]:
+    """Write the file anew, if it is not larger than `limit` bytes.
+
+    SQLite overwrites what it removes, but not the copies it leaves behind when it moves rows between pages.
+    """
+    pages = (yield "PRAGMA page_count", ())[0][0]
+    if limit is None or pages * (yield "PRAGMA page_size", ())[0][0] <= limit:
+        yield "VACUUM", ()
+    yield "PRAGMA wal_checkpoint(TRUNCATE)", ()
 
 
 def _pages(commit: Commit) -> int:

@@ -88,10 +88,10 @@ class SqliteStore(DatabaseStore):
         return cls(conn_string, index=index, ttl=ttl, synchronous=synchronous, busy_timeout=busy_timeout)
 
     def _opened(self) -> None:
-        indexed = self._db.run(claim(self._index.dims if self._index else None))
+        indexed = self._db.autocommit(claim(self._index.dims if self._index else None))
         fast = self._index is not None and has_vectors(self._db)
         if fast:  # a search reads all vectors: without a copy of each page it takes half the time
-            self._db.run(_map_file())
+            self._db.autocommit(_map_file())
         self._sql = StoreProgram(_WITH_EXTENSION if fast else _PLAIN, self._expiry, indexed)
 
 

@@ -56,7 +56,7 @@ def _connect_with(extension: str, plain: Callable[[], sqlite3.Connection]) -> sq
 def has_vectors(db: Database) -> bool:
     """Tell whether a connection has the functions of sqlite-vec."""
     try:
-        db.run(_version())
+        db.autocommit(_version())
     except StorageError:
         return False
     return True
