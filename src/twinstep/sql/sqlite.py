@@ -75,7 +75,8 @@ class SqliteDatabase:
             raise InvalidConfigError(f"synchronous must be 'NORMAL' or 'FULL', got {synchronous!r}.{hint}")
         if not 0 <= busy_timeout < 2**31 / 1000:
             raise InvalidConfigError(f"busy_timeout must be a number of seconds of 0 or more, got {busy_timeout!r}.")
-        self.schema, self._dialect = schema, dialect
+        self.schema: Schema = schema
+        self._dialect = dialect
         self.lock = threading.RLock()
         self._given = source if isinstance(source, sqlite3.Connection) else None
         self._path = _path_of(source) if isinstance(source, sqlite3.Connection) else os.fspath(source)
