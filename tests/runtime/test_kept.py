@@ -16,9 +16,9 @@ from twinstep.checkpoint.format import Place, decode_checkpoint
 from twinstep.checkpoint.kept import Kept
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
-from twinstep.errors import ProgramChangedError
+from twinstep.errors import ProgramChangedError, ThreadConflictError
 from twinstep.func import entrypoint
-from twinstep.graph import START, MessagesState, StateGraph
+from twinstep.graph import END, START, MessagesState, StateGraph
 from twinstep.messages import AIMessage, HumanMessage
 from twinstep.pregel import encoded, kept, lineage
 from twinstep.serde import EncryptedSerializer, register_type
@@ -279,6 +279,21 @@ def test_housekeeping_elsewhere(lane, pair, thread, what):
         assert result == [*before, turn, "reply"]
         before = result
     assert both(lane, one, graph, thread)["log"] == before
+
+
+def test_a_thread_pruned_while_a_run_works_on_it_stays_readable(lane, pair, thread):
+    def node(state):
+        if len(state["log"]) == 6:
+            pair[1].prune(["1"])
+        return {"log": [len(state["log"])]}
+
+    builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
+    graph = builder.add_conditional_edges("node", lambda s: END if len(s["log"]) > 20 else "node").compile(pair[0])
+    with pytest.raises(ThreadConflictError, match="changed underneath"):
+        lane.invoke(graph, {"log": []}, thread)
+    forget(pair[0])
+    assert lane.state(graph, thread).values["log"] == list(range(len(lane.state(graph, thread).values["log"])))
+    assert lane.invoke(graph, None, thread)["log"] == list(range(21))
 
 
 def test_a_forked_child_goes_on_and_its_parent_after_it(path, thread):

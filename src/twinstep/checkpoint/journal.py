@@ -72,7 +72,8 @@ class Journal(ABC):
         """Store one transaction.
 
         Raises:
-            ThreadConflictError: the epoch, its holder or the head is not the expected one; nothing was stored.
+            ThreadConflictError: the epoch, its holder or the head is not the expected one, or one of its joints is
+                gone; nothing was stored.
             CheckpointStorageError: the database failed; nothing was stored.
         """
 

@@ -152,7 +152,8 @@ class InMemorySaver(BaseCheckpointSaver):
         head = space.head.checkpoint if space else None
         fenced = epoch != commit.epoch or not (commit.claim or holder == commit.run)
         moved = head != commit.expect if commit.checkpoint else bool(commit.records) and head is None
-        if fenced or moved:
+        gone = space is not None and not all(base in space.rows for base in commit.joints)
+        if fenced or moved or gone:
             raise conflict(commit, holder)
         return space
 

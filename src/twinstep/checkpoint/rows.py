@@ -112,6 +112,12 @@ class Commit:
     status: Status | None = None
     info: bytes | None = None
 
+    @property
+    def joints(self) -> list[str]:
+        """The ids of checkpoints, other than the head, that new ones build on; housekeeping may have removed them."""
+        rows = (self.earlier, self.checkpoint)
+        return [row.base for row in rows if row is not None and row.base != row.parent and row.base != row.id]
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:

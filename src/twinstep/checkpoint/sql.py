@@ -77,6 +77,7 @@ _STATEMENTS = {
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
     "set_head": "UPDATE twinstep_heads SET checkpoint = ?, run = ?, status = ?, info = ?, seal = ? WHERE n = ?",
     "drop_head": "DELETE FROM twinstep_heads WHERE n = ?",
+    "find_checkpoint": "SELECT 1 FROM twinstep_checkpoints WHERE head = ? AND id = ?",
     "put_checkpoint": """
         INSERT INTO twinstep_checkpoints (head, id, parent, base, blob) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT (head, id) DO UPDATE SET parent = excluded.parent, base = excluded.base, blob = excluded.blob""",
@@ -241,6 +242,9 @@ class SqlProgram:
         stand = yield from self._stand(commit.thread_id, commit.ns)
         _check(commit, stand)
         thread, n = stand.thread, stand.n
+        for base in commit.joints:
+            if not (yield self._sql["find_checkpoint"], (n, pack(base))):
+                raise conflict(commit, stand.holder)
         if commit.claim:
             thread = yield from self._claim(commit, thread)
         head = _head_after(commit, stand.head)

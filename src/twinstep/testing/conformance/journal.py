@@ -78,6 +78,17 @@ class JournalConformance(Conformance):
         assert lane.load("t", "", None, Known(branch.id, new_id())).rows == (*rows[:2], branch)
         assert lane.load("t", "", new_id(), Known(branch.id, joint)).rows == ()
 
+    def test_joint_on_a_checkpoint_that_is_gone_is_refused(self, lane: Any) -> None:
+        run = Run(lane)
+        first, _, last = run.step(), run.step(), run.step()
+        joint = CheckpointRow(new_id(), last.id, first.id, b"joint")
+        whole = CheckpointRow(last.id, None, last.id, b"whole")
+        lane.edit("t", 1, [Edit("", last.id, lane.load("t", "").head, (whole,), "*")])
+        with pytest.raises(ThreadConflictError):
+            run.write(expect=last.id, checkpoint=joint)
+        assert lane.load("t", "").rows == (whole,)
+        assert run.step().parent == last.id
+
     def test_status_and_info_stay_until_they_are_given(self, lane: Any) -> None:
         run = Run(lane)
         run.write(status="running", info=b"lost: there is no head yet")
