@@ -435,6 +435,7 @@ def _seal(*parts: Any) -> int:
     return crc32(repr(parts).encode("utf-8", "surrogatepass"))
 
 
+@lru_cache(maxsize=64)  # what a commit has written is checked by the next
 def _seal_of(thread_id: str, ns: str, head: Head) -> int:
     """Return the checksum of a head: a flipped bit must not hide a run's records or make it look finished."""
     return crc32(head.info, _seal(thread_id, ns, *head[:3]))
