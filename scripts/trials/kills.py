@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import operator
 import os
 import random
@@ -89,52 +90,93 @@ def killed_programs(scale: Scale) -> Iterator[Figure]:
                 yield from figures(f"{kind}, {lane}, durability {durability}", tally, most=3)
 
 
-def run_fan(path: str, thread: str, how: str, pause: float) -> None:
+def run_fan(path: str, thread: str, how: str, lane: str, pause: float) -> None:
     """Run a fan-out of `FAN` effects, or go on with it; print what came of it."""
     file = os.open(f"{path}.{thread}.effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def effect(n: int) -> int:
-        time.sleep(pause)
+    def ran(n: int) -> int:
         os.write(file, f"ran {n}\n".encode())
         return n
 
+    def effect(n: int) -> int:
+        time.sleep(pause)
+        return ran(n)
+
+    async def aeffect(n: int) -> int:
+        await asyncio.sleep(pause)
+        return ran(n)
+
     with SqliteSaver(path) as saver:
-        program = fan(how, saver, effect)
+        program = FANS[how, lane](saver, effect if lane == "sync" else aeffect)
         config: Any = {"configurable": {"thread_id": thread}}
-        begun = program.get_state(config).metadata
-        print(program.invoke(None if begun else {"log": []}, config))
+        input: Any = None if program.get_state(config).metadata else {"log": []}
+        print(program.invoke(input, config) if lane == "sync" else asyncio.run(program.ainvoke(input, config)))
 
 
-def fan(how: str, saver: Any, effect: Any) -> Any:
-    """Return a program that runs an effect `FAN` times, as tasks or as packets."""
-    if how == "tasks":
-        work = task(effect, name="work")
+def tasks(saver: Any, effect: Any) -> Any:
+    """Return an entrypoint that runs an effect `FAN` times."""
+    work = task(effect, name="work")
 
-        @entrypoint(checkpointer=saver)
-        def program(x: Any) -> Any:
-            return {"log": [future.result() for future in [work(n) for n in range(FAN)]]}
+    @entrypoint(checkpointer=saver)
+    def program(x: Any) -> Any:
+        return {"log": [future.result() for future in [work(n) for n in range(FAN)]]}
 
-        return program
+    return program
+
+
+def atasks(saver: Any, effect: Any) -> Any:
+    """Return the same with coroutines."""
+    work = task(effect, name="work")
+
+    @entrypoint(checkpointer=saver)
+    async def program(x: Any) -> Any:
+        return {"log": await asyncio.gather(*(work(n) for n in range(FAN)))}
+
+    return program
+
+
+def packets(saver: Any, effect: Any) -> Any:
+    """Return a graph that runs an effect `FAN` times."""
     State: Any = TypedDict("State", {"log": Annotated[list[int], operator.add]})
     builder = StateGraph(State).add_node("work", lambda n: {"log": [effect(n)]})
     builder.add_conditional_edges(START, lambda state: [Send("work", n) for n in range(FAN)], ["work"])
     return builder.compile(saver)
 
 
+def apackets(saver: Any, effect: Any) -> Any:
+    """Return the same with coroutines."""
+    State: Any = TypedDict("State", {"log": Annotated[list[int], operator.add]})
+
+    async def work(n: int) -> dict[str, list[int]]:
+        return {"log": [await effect(n)]}
+
+    builder = StateGraph(State).add_node("work", work)
+    builder.add_conditional_edges(START, lambda state: [Send("work", n) for n in range(FAN)], ["work"])
+    return builder.compile(saver)
+
+
+FANS: dict[tuple[str, str], Any] = {
+    ("tasks", "sync"): tasks,
+    ("tasks", "async"): atasks,
+    ("packets", "sync"): packets,
+    ("packets", "async"): apackets,
+}
+
+
 def killed_fans(scale: Scale) -> Iterator[Figure]:
     """Kill storm: a fan-out of 50 effects on SQLite."""
-    for how in ("tasks", "packets"):
-        for pause in (0.0, 0.002):
 
-            def check(said: str, effects: str) -> float:
-                assert ast.literal_eval(said) == {"log": list(range(FAN))}
-                return effects.count("ran") - FAN
+    def check(said: str, effects: str) -> float:
+        assert ast.literal_eval(said) == {"log": list(range(FAN))}
+        return effects.count("ran") - FAN
 
+    for how, lane in FANS:
+        for pause in (0.0, 0.002, 0.01):
             with Kennel("run_fan", "scripts.trials.kills") as kennel, TemporaryDirectory() as folder:
-                job = {"how": how, "pause": pause}
+                job = {"how": how, "lane": lane, "pause": pause}
                 rng = random.Random(scale.seed)
                 tally = storm(kennel, Path(folder) / "t.sqlite", scale(30), rng, job, check)
-            name = f"{how} of {pause * 1000:g} ms"
+            name = f"{how} of {pause * 1000:g} ms, {lane}"
             yield from figures(name, tally, most=DEFAULT_THREADS)
             mean = sum(tally.again) / max(1, len(tally.again))
             yield Figure(f"{name}: finished effects done again, on average", mean, 2, tally.kills)

@@ -49,7 +49,7 @@ DEFAULT_RECURSION_LIMIT: Final = 10_000
 """Supersteps a run may take when its config names no `recursion_limit`."""
 CONFLICT_TIMEOUT: Final = 60.0
 """Seconds for which another run may store nothing before one that waits for it (`on_conflict="wait"`) gives it up."""
-DEFAULT_THREADS: Final = 16
+DEFAULT_THREADS: Final = 32
 """Threads a run may use when its config names no `max_concurrency`."""
 
 MOVED: Final = {"Send": "twinstep.types", "Interrupt": "twinstep.types"}

@@ -292,3 +292,18 @@ class GraphDrained(GraphBubbleUp):
 def is_invalid_resume(exc: BaseException | None) -> bool:
     """Tell whether an error means that an answer did not fit its question's `response_schema`."""
     return any(note.startswith(INVALID_ANSWER) for note in getattr(exc, "__notes__", ()))
+
+
+def causes(error: BaseException) -> set[int]:
+    """Return the identities of an error and of all it came from: causes, contexts, members of groups."""
+    found: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop()
+        if link is None or id(link) in found:
+            continue
+        found.add(id(link))
+        waiting += [link.__cause__, link.__context__]
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions
+    return found

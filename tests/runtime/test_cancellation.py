@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,7 +27,9 @@ from tests.runtime.programs import (
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import GraphDrained, NodeCancelledError
 from twinstep.func import entrypoint, task
+from twinstep.graph import START, StateGraph
 from twinstep.runtime import RunControl, Runtime
+from twinstep.types import Send
 
 
 @pytest.fixture
@@ -387,6 +391,39 @@ def test_many_runs_use_the_same_few_threads():
     for _ in range(1000):
         graph.invoke({"x": 1})
     assert workers() <= before + 10
+
+
+class Stuck(InMemorySaver):
+    """A saver in which records wait until they are let through."""
+
+    def __init__(self):
+        super().__init__()
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def commit(self, commit):
+        if commit.records:
+            self.reached.set()
+            self.go.wait(10)
+        super().commit(commit)
+
+
+def test_no_further_packet_begins_while_an_outcome_is_being_stored(thread):
+    begun: list[int] = []
+    saver = Stuck()
+
+    def work(n: int) -> dict[str, Any]:
+        begun.append(n)
+        return {"log": [str(n)]}
+
+    graph = StateGraph(State).add_node("work", work)
+    graph.add_conditional_edges(START, lambda state: [Send("work", n) for n in range(9)], ["work"])
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(lambda: graph.compile(saver).invoke({"x": 1}, thread))
+        assert saver.reached.wait(10)
+        time.sleep(0.05)  # a thread would be called after half a millisecond
+        assert begun == [0]
+        saver.go.set()
+        assert result.result(10)["log"] == [str(n) for n in range(9)]
 
 
 def test_finished_async_runs_leave_no_asyncio_tasks(lane, thread):

@@ -116,6 +116,7 @@ class Batch:
                 task = tasks.popleft()
             except IndexError:
                 return
+            self._slots.note()
             if tasks:
                 self._slots.start(Helper(self))
             if not self._stopped:

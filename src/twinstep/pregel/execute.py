@@ -22,6 +22,7 @@ from twinstep.errors import (
     ParentCommand,
     StepTimeoutError,
     ThreadConflictError,
+    causes,
     is_invalid_resume,
 )
 from twinstep.ids import question_id
@@ -179,21 +180,6 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
         raise
 
 
-def causes(error: BaseException) -> set[int]:
-    """Return the identities of an error and of all it came from: causes, contexts, members of groups."""
-    found: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        link = waiting.pop()
-        if link is None or id(link) in found:
-            continue
-        found.add(id(link))
-        waiting += [link.__cause__, link.__context__]
-        if isinstance(link, BaseExceptionGroup):
-            waiting += link.exceptions
-    return found
-
-
 # ---------------------------------------------------------------------- calls of task functions
 
 
@@ -322,8 +308,15 @@ def keep_row(run: Run, row: RecordRow) -> Program[None]:
         rows = (row, record_row(run, MEMORIES, Record("memories", "", b"", dict(root.moved))))
     if run.durability == "exit":
         run.unsaved.extend(rows)
-    else:
+        return
+    slots = root.slots
+    if slots is not None:
+        slots.storing(1)
+    try:
         yield from write(run, Commit(run.place.thread_id, run.ns, root.id, root.epoch, records=rows))
+    finally:
+        if slots is not None:
+            slots.storing(-1)
 
 
 def own_copy(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -130,6 +131,57 @@ THREADS = Threads()
 os.register_at_fork(after_in_child=THREADS.reset)
 
 
+STALL = 0.0005
+"""Seconds without a job begun after which a run calls one more thread.
+
+So jobs of a few microseconds are done one after the other, which is faster in Python, and many equal ones do not end at
+the same moment: when a process is killed, few results have not been stored yet.
+"""
+
+
+class Watch:
+    """Calls threads for the runs that need more of them; works only while there are runs that may."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all runs (see `Threads.reset`)."""
+        self._runs: list[Slots] = []
+        self._lock = threading.Lock()
+        self._on = False
+
+    def add(self, run: Slots) -> None:
+        """Call a thread for a run when those that it has are no longer enough."""
+        with self._lock:
+            self._runs.append(run)
+            start, self._on = not self._on, True
+        if start:
+            THREADS.start(self._look)
+
+    def _look(self) -> None:
+        THREADS.busy()
+        wait = STALL
+        while wait > 0:
+            time.sleep(wait)
+            wait = self._call()
+
+    def _call(self) -> float:
+        """Call the threads that are needed now, and return for how long no other ones are."""
+        with self._lock:
+            waits = [(run, run.crowded()) for run in self._runs]
+            self._runs = [run for run, wait in waits if wait > 0]
+            self._on = bool(self._runs)
+        for run, wait in waits:
+            if wait <= 0:
+                run.call()
+        return min((wait for _, wait in waits if wait > 0), default=0)
+
+
+WATCH = Watch()
+os.register_at_fork(after_in_child=WATCH.reset)
+
+
 class Slots:
     """The right of a run to work on so many tasks at once.
 
@@ -140,10 +192,12 @@ class Slots:
     """
 
     def __init__(self, limit: int, held: int) -> None:
-        self._free = limit - held
+        self._limit, self._free = limit, limit - held
         self._waiting: deque[Job] = deque()  # without a slot
         self._ready: deque[Job] = deque()  # with a slot, without a thread
         self._called = False  # whether a thread is on its way
+        self._taken = 0.0  # when somebody began to work last
+        self._storing = 0  # how many wait for their outcome to be stored
         self._lock = threading.Lock()
 
     def start(self, job: Job) -> None:
@@ -166,6 +220,7 @@ class Slots:
             else:
                 with suppress(ValueError):  # a thread has taken it
                     self._ready.remove(job)
+        self.note()
         return job.claim()
 
     def release(self) -> None:
@@ -173,6 +228,15 @@ class Slots:
         job = self._next()
         if job is not None:
             self._offer(job)
+
+    def note(self) -> None:
+        """Note that somebody begins to work."""
+        self._taken = time.monotonic()
+
+    def storing(self, change: int) -> None:
+        """Note that one more, or one less, waits for its outcome to be stored."""
+        with self._lock:
+            self._storing += change
 
     def take(self) -> None:
         """Take a slot without waiting; while more are taken than there are, no job starts."""
@@ -186,22 +250,44 @@ class Slots:
             self._ready.append(job)
             call, self._called = not self._called, True
         if call:
-            THREADS.start(self._serve)
+            self._call()
 
     def _serve(self) -> None:
+        self.note()
         with self._lock:
             job = self._first_ready()
             self._called = bool(self._ready)
             call = self._called
         if call:
-            THREADS.start(self._serve)
+            self._call()
         if job is None:
             return
         if job.takes_time():
             THREADS.busy()
         job.run()
         while (job := self._next()) is not None and job.claim():  # one that was stolen goes on in its slot
+            self.note()
             job.run()
+
+    def _call(self) -> None:
+        """Call a thread, as soon as there is a need for one."""
+        if self.crowded() > 0:
+            WATCH.add(self)
+        else:
+            self.call()
+
+    def call(self) -> None:
+        """Call a thread."""
+        THREADS.start(self._serve)
+
+    def crowded(self) -> float:
+        """Return for how many seconds those that work are enough: they take jobs, or wait for the database."""
+        working = self._limit - self._free - len(self._ready)
+        if not self._ready or working <= 0:
+            return 0
+        if self._storing * 2 > working:
+            return STALL
+        return self._taken + STALL - time.monotonic()
 
     def _first_ready(self) -> Job | None:
         while self._ready:
