@@ -186,10 +186,10 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
 def run_call(task: CallTask) -> Program[Any]:
     """Run a call of a task function, or return what is on record of it."""
     SCOPE.set(task)
-    digest = call_digest(task)
-    record = recorded(task, digest)
+    record = recorded(task) if task.run.records else None
     if record is not None:
         return record.value
+    digest = call_digest(task)
     task.emit_started()
     try:
         return (yield from _call_outcome(task, digest))
@@ -236,18 +236,19 @@ def call_digest(task: CallTask) -> bytes:
     return run.serde.digest((task.args, task.kwargs)) if run.saver is not None or run.memory else b""
 
 
-def recorded(task: CallTask, digest: bytes) -> Record | None:
+def recorded(task: CallTask) -> Record | None:
     """Return the result on record of a call that was made before with the same arguments, if there is one.
 
     Raises:
         Exception: the call's error, when that is on record.
+        NonDeterminismError: the arguments were others.
     """
-    run = task.run
-    record = run.recall(task.id) if run.records else None
+    run, id = task.run, task.id
+    record = run.recall(id)
     if record is None or record.kind not in ("result", "error"):
         return None
-    run.unused.discard(task.id)
-    if not same_call(task, record, digest):
+    run.unused.discard(id)
+    if record.digest != call_digest(task) and not stands_for(record, task):
         return None
     if record.kind == "error":
         task.failed(record.value)
@@ -255,16 +256,14 @@ def recorded(task: CallTask, digest: bytes) -> Record | None:
     return record if run.saver is not None else record._replace(value=own_copy(record.value))
 
 
-def same_call(task: Task, record: Record, digest: bytes) -> bool:
-    """Tell whether a record may stand for a call: its arguments are those that were recorded.
+def stands_for(record: Record, task: Task) -> bool:
+    """Tell whether a record may stand for a call with other arguments.
 
     Raises:
-        NonDeterminismError: they are not, and the run's policy is to stop then.
+        NonDeterminismError: the run's policy is to stop then.
     """
-    if record.digest == digest or task.run.mismatch == "accept":
-        return True
-    if task.run.mismatch == "rerun":
-        return False
+    if task.run.mismatch != "error":
+        return task.run.mismatch == "accept"
     before = f"{task.name}({record.shown})" if record.shown else f"a call with digest {record.digest.hex()}"
     raise NonDeterminismError(
         f"Call {task.path[-1]} of task '{task.name}' was recorded as {before} and is made as "

@@ -13,10 +13,10 @@ from twinstep.errors import OutsideRunError
 from twinstep.pregel.action import Action
 from twinstep.pregel.calls import path_on_record
 from twinstep.pregel.drive_sync import settle, was_cancelled
-from twinstep.pregel.execute import call_digest, recorded, run_call
+from twinstep.pregel.execute import recorded, run_call
 from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import Job, code_loop, in_slot, lend
-from twinstep.scope import require_scope
+from twinstep.scope import SCOPE, require_scope
 from twinstep.types import CachePolicy, RetryPolicy, TaskFuture, TimeoutPolicy
 
 PRUNE = 64
@@ -95,8 +95,10 @@ class Replayed(Future[Any]):
     What makes other futures expensive, the means to wait for them, is made when somebody looks for it.
     """
 
+    _state, _exception = FINISHED, None
+
     def __init__(self, value: Any) -> None:
-        self._state, self._result, self._exception = FINISHED, value, None
+        self._result = value
 
     def __getattr__(self, name: str) -> Any:
         if name not in _WAITING:
@@ -139,29 +141,31 @@ def call(
     Raises:
         OutsideRunError: no run is under way here.
     """
-    caller = require_scope(f"Task '{name}'")
+    caller = SCOPE.get()
     if not isinstance(caller, Task):
+        caller = require_scope(f"Task '{name}'")
         raise OutsideRunError(
             f"Task '{name}' cannot be called from '{caller.name}', which runs in another process (executor=)."
         )
     caller.check_wanted(name)
-    caller.alive()
-    place = f"key {key}" if key is not None else caller.occurrence(name)
-    path = (*caller.path, name, place)
-    if caller.run.records and caller.run.spec.past.renamed:
-        path = path_on_record(caller.run, path)
-    task = CallTask(caller.run, name, path, action, args, kwargs, retry, cache, timeout)
+    if caller.timeout is not None:
+        caller.alive()
+    run = caller.run
+    path = (*caller.path, name, f"key {key}" if key is not None else caller.occurrence(name))
+    if run.records and run.spec.past.renamed:
+        path = path_on_record(run, path)
+    task = CallTask(run, name, path, action, args, kwargs, retry, cache, timeout)
     task.caller, task.hidden = caller, hidden
-    if retry and task.run.saver is None:
-        task.run.memory = True  # what the task starts is not repeated when it is tried again
-    loop = code_loop(task.run)
+    if retry and run.saver is None:
+        run.memory = True  # what the task starts is not repeated when it is tried again
+    loop = code_loop(run)
     if loop is None:
-        future: Any = replay(task)
+        future: Any = replay(task) if run.records else None
         if future is None:
             future = SyncFuture(task)
             remember(caller, future)
             lend(caller)
-            caller.run.root.workers().start(future)
+            run.root.workers().start(future)
     else:
         from twinstep.pregel.drive_async import start_call
 
@@ -173,10 +177,8 @@ def call(
 
 def replay(task: CallTask) -> Future[Any] | None:
     """Return the outcome of a call that is on record: that takes less than to hand the task to a thread."""
-    if not task.run.records or task.id not in task.run.records:
-        return None
     try:
-        record = recorded(task, call_digest(task))
+        record = recorded(task)
     except Exception as error:
         failed = SyncFuture(task)
         failed.set_exception(error)

@@ -201,12 +201,10 @@ def _note(
 def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
     """Take over what is on record of the superstep that was not finished; return what is not a task's outcome."""
     run.records = {row.id: row for row in loaded.records}
-    run.unused, run.doubtful = {id for id in run.records if not id.startswith(CONTROL)}, []
-    control: dict[str, Record] = {}
-    for id in run.records.keys() - run.unused:
-        record = run.recall(id)
-        assert record is not None
-        control[id] = record
+    run.doubtful = []
+    control = {id: record for id in run.records if id.startswith(CONTROL) and (record := run.recall(id)) is not None}
+    run.unused = run.records.keys() - control.keys()
+    for record in control.values():
         if record.kind == "answer":
             position, value = record.value
             run.root.answers[position] = value

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from twinstep.constants import NS_END, NS_SEP, RETURN
 from twinstep.errors import NodeError, OutsideRunError
-from twinstep.ids import path_id
+from twinstep.ids import begin_ids, id_below, path_id
 from twinstep.messages.convert import messages_in, values_of
 from twinstep.pregel.action import Action
 from twinstep.pregel.questions import ask
@@ -59,6 +59,7 @@ class Task:
     awaited: Any = None
     holds: bool | None = None
     _id: str | None = None
+    _ids: Any = None
     trace_outputs: Callable[[Any], Any] | None = None
     run: Run
     name: str
@@ -93,6 +94,12 @@ class Task:
         if self._id is None:
             self._id = path_id(self.path)
         return self._id
+
+    def begun_ids(self) -> Any:
+        """Return the hash that the ids of the calls its code makes begin with."""
+        if self._ids is None:
+            self._ids = begin_ids(self.path)
+        return self._ids
 
     @property
     def caches(self) -> bool:
@@ -134,7 +141,7 @@ class Task:
     def at(self, place: str) -> Self:
         """Return the scope of other code that runs for this task: what it starts and asks is known by a place below."""
         new = copy(self)
-        new.path, new._id = (*self.path, place), None
+        new.path, new._id, new._ids = (*self.path, place), None, None
         new.attempt, new.first = 0, 0.0
         new.calls = new.asked = new.pending = None
         return new
@@ -314,6 +321,12 @@ class CallTask(Task):
 
     caller: Task
     hidden: bool = False
+
+    @property
+    def id(self) -> str:
+        if self._id is None:
+            self._id = id_below(self.caller.begun_ids(), self.path[-2], self.path[-1])
+        return self._id
 
     def emit_started(self) -> None:
         if not self.hidden:
