@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Literal
 
@@ -28,6 +27,8 @@ class ErrorCode(Enum):
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known name, or an empty string."""
+    from difflib import get_close_matches
+
     near = get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal, NotRequired, TypedDict
@@ -39,6 +38,8 @@ def tool_call(name: str, args: Mapping[str, Any], id: str | None) -> ToolCall:
 
 def parsed_tool_call(name: str | None, args: str | None, id: str | None) -> ToolCall | InvalidToolCall:
     """Make a tool call of arguments as a model wrote them."""
+    import json
+
     try:
         parsed = json.loads(args or "{}")
     except ValueError as error:

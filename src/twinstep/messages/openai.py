@@ -5,7 +5,6 @@ The shape is that of the request and response bodies of `POST /v1/chat/completio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -46,6 +45,8 @@ def _sent(message: Any) -> dict[str, Any]:
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    import json
+
     args = call["args"] if isinstance(call["args"], str) else json.dumps(call["args"] or {}, ensure_ascii=False)
     return {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": args}}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from twinstep.checkpoint.format import Record, RecordKind, encode_record
 from twinstep.checkpoint.rows import Commit, RecordRow
@@ -26,7 +25,6 @@ from twinstep.errors import (
     is_invalid_resume,
 )
 from twinstep.ids import question_id
-from twinstep.pregel.caching import cached
 from twinstep.pregel.calls import ADVICE, check_made, sketch
 from twinstep.pregel.effects import Call, Join, Program, Sleep, Store, StoreBeside, Wait
 from twinstep.pregel.run import QUESTIONS, Position, Run
@@ -36,6 +34,7 @@ from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
 from twinstep.types import Command, Interrupt, RetryPolicy
 
+T = TypeVar("T", bound=Task)
 FAILED = "failed:"
 """Begins the id of the record of a failure that was given to the node's error handler."""
 
@@ -112,8 +111,14 @@ def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: in
             if attempt >= policy.max_attempts:
                 return None
             delay = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1))
-            return delay * random.uniform(0.5, 1) if policy.jitter else delay
+            return delay * _uniform(0.5, 1) if policy.jitter else delay
     return None
+
+
+def _uniform(least: float, most: float) -> float:
+    from random import uniform
+
+    return uniform(least, most)
 
 
 def release(run: Run, errors: Sequence[BaseException]) -> Program[None]:
@@ -180,6 +185,12 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
         raise
 
 
+def _cached(task: T, make: Callable[[T], Program[Any]]) -> Program[Any]:
+    from twinstep.pregel.caching import cached  # only programs that cache pay for it
+
+    return cached(task, make)
+
+
 # ---------------------------------------------------------------------- calls of task functions
 
 
@@ -201,7 +212,7 @@ def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
     """Run a call and put on record what came of it."""
     run = task.run
     try:
-        result = yield from (cached(task, attempts) if task.caches else attempts(task))
+        result = yield from (_cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
         yield from keep(task, _call_record(task, "questions", digest, with_positions(run, signal)))
         task.emit_finished([], interrupts=signal.interrupts)
@@ -414,7 +425,7 @@ def _outcome(task: NodeTask) -> Program[None]:
         yield from _handle(task, failed.value)
         return
     try:
-        task.writes = yield from (cached(task, _writes) if task.caches else _writes(task))
+        task.writes = yield from (_cached(task, _writes) if task.caches else _writes(task))
     except GraphInterrupt as signal:
         task.interrupts = signal.interrupts
     except Exception as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import runpy
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -118,6 +117,8 @@ def outcome_of(data: bytes, tell: Tell) -> Any:
 
 def load_main(path: str) -> None:
     """Load the program's script as this process's, without what it does below `if __name__ == "__main__":`."""
+    import runpy
+
     global _loading
     if getattr(sys.modules["__main__"], "__file__", None) == path:
         return
