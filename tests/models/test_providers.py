@@ -13,6 +13,7 @@ from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.graph import START, MessagesState, StateGraph
 from twinstep.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from twinstep.models import BrokenAnswerError, ChatModel, UnknownModelError, init_chat_model
+from twinstep.prebuilt import create_react_agent
 from twinstep.testing import Failure, ModelStub, Reply
 
 
@@ -221,3 +222,43 @@ def test_answers_to_one_question_asked_twice_are_two_messages(provider: Provider
         graph = talk(provider.model(stub), lane)
         state = lane.invoke(graph, lane.invoke(graph, {"messages": "Hi"}))
     assert [type(message) for message in state["messages"]] == [HumanMessage, AIMessage, AIMessage]
+
+
+PROVIDED: dict[str, Any] = {
+    "openai": {"type": "web_search", "search_context_size": "low"},
+    "anthropic": {"type": "web_search_20250305", "name": "web_search", "max_uses": 3},
+}
+
+
+def test_a_tool_that_the_provider_runs_is_sent_as_it_is(provider: Provider, lane: Lane) -> None:
+    with ModelStub(["ok"]) as stub:
+        model = provider.model(stub).bind_tools([weather, PROVIDED[provider.name]])
+        lane.call(model, "invoke", "Hi")
+    own, provided = stub.requests[0].body["tools"]
+    assert (own.get("function", own)["name"], provided) == ("weather", PROVIDED[provider.name])
+
+
+def test_an_agent_may_use_a_tool_that_the_provider_runs(provider: Provider, lane: Lane) -> None:
+    with ModelStub([Reply(tool_calls=(("weather", {"city": "Oslo"}),)), "Sunny."]) as stub:
+        agent = create_react_agent(provider.model(stub), [weather, {"type": "web_search_20250305"}])
+        assert lane.call(agent, "invoke", {"messages": "Hi"})["messages"][-1].text == "Sunny."
+    assert stub.requests[1].body["tools"][1] == {"type": "web_search_20250305"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_a_tool_of_the_provider_did_goes_there_and_back(lane: Lane, streamed: bool) -> None:
+    use = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather in Oslo"}}
+    found = {"type": "web_search_result", "url": "https://example.org", "title": "Oslo", "encrypted_content": "x"}
+    result = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [found]}
+    provider = Provider("anthropic")
+    with ModelStub([Reply("Sunny.", blocks=[use, result]), "ok"]) as stub:
+        model = provider.model(stub)
+        if streamed:
+            first, *rest = lane.stream(model, "Weather?")
+            reply = sum(rest, first).whole()
+        else:
+            reply = lane.call(model, "invoke", "Weather?")
+        lane.call(model, "invoke", ["Weather?", reply, "Thanks"])
+    assert (reply.text, reply.tool_calls, reply.invalid_tool_calls) == ("Sunny.", [], [])
+    sent = stub.requests[1].body["messages"][1]["content"]
+    assert sent == [use, result, {"type": "text", "text": "Sunny."}]

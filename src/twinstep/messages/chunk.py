@@ -46,7 +46,7 @@ class AIMessageChunk(AIMessage):
         valid: Any = [call for call in calls if is_valid(call)]
         invalid: Any = [call for call in calls if not is_valid(call)]
         return AIMessage(
-            _without_index(self.content),
+            _finished(self.content),
             id=self.id,
             name=self.name,
             additional_kwargs=self.additional_kwargs,
@@ -96,15 +96,22 @@ def _join_block(blocks: list[Any], block: Any) -> None:
         return
     assert isinstance(last, dict)
     for key, value in block.items():
-        growing = isinstance(value, str) and key not in ("type", "id")
-        last[key] = last.get(key, "") + value if growing else value
+        growing = isinstance(value, str | list) and key not in ("type", "id")
+        last[key] = last.get(key, type(value)()) + value if growing else value
 
 
-def _without_index(content: Content) -> Content:
-    """Return a content without the numbers that told which pieces belong together."""
-    if isinstance(content, str):
-        return content
-    return [{k: v for k, v in block.items() if k != "index"} if isinstance(block, dict) else block for block in content]
+def _finished(content: Content) -> Content:
+    """Return a content without what only its pieces need."""
+    return content if isinstance(content, str) else list(map(_finished_block, content))
+
+
+def _finished_block(block: Any) -> Any:
+    if not isinstance(block, dict):
+        return block
+    rest = {key: value for key, value in block.items() if key not in ("index", "partial_json")}
+    if "partial_json" in block:
+        rest["input"] = parsed_tool_call(block.get("name"), block["partial_json"], None)["args"]
+    return rest
 
 
 def _joined_calls(parts: list[AIMessageChunk]) -> list[ToolCallChunk]:

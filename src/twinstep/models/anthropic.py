@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from twinstep.messages import AIMessage, AIMessageChunk, from_anthropic, to_anthropic
@@ -11,6 +11,7 @@ from twinstep.messages.base import plain
 from twinstep.messages.chunk import tool_call_chunk
 from twinstep.models.base import Request
 from twinstep.models.sdk import BrokenAnswerError, Decoder, SDKModel
+from twinstep.models.tools import OfferedTool, is_provided
 
 MAX_TOKENS = 4096
 """The API wants a limit with every request; `max_tokens` of the model or call goes before this one."""
@@ -30,10 +31,7 @@ class AnthropicModel(SDKModel):
         conversation = to_anthropic(request.messages)
         body: dict[str, Any] = {"model": self.name, "max_tokens": MAX_TOKENS, **conversation, **request.options}
         if request.tools:
-            body["tools"] = [
-                {"name": tool["name"], "description": tool["description"], "input_schema": tool["parameters"]}
-                for tool in request.tools
-            ]
+            body["tools"] = [_offered(tool) for tool in request.tools]
         if request.tool_choice is not None:
             body["tool_choice"] = tool_choice(request.tool_choice)
         return {**body, "stream": True} if stream else body
@@ -44,6 +42,12 @@ class AnthropicModel(SDKModel):
 
     def decoder(self) -> Decoder:
         return AnthropicDecoder()
+
+
+def _offered(tool: OfferedTool) -> Mapping[str, Any]:
+    if is_provided(tool):
+        return tool
+    return {"name": tool["name"], "description": tool["description"], "input_schema": tool["parameters"]}
 
 
 def tool_choice(choice: Any) -> Any:
@@ -64,6 +68,7 @@ class AnthropicDecoder:
         self.finished: bool = False
         self._usage: dict[str, Any] = {}
         self._metadata: dict[str, Any] = {}
+        self._kinds: dict[int, str] = {}
 
     def read(self, event: Any) -> Iterator[AIMessageChunk]:
         """Yield the pieces that an event holds; what the SDK's helper adds to the events holds none."""
@@ -72,9 +77,10 @@ class AnthropicDecoder:
             self._metadata = {"id": event.message.id, "model": event.message.model}
             self._count(event.message.usage)
         elif kind == "content_block_start":
+            self._kinds[event.index] = event.content_block.type
             yield from _start(event.index, event.content_block)
         elif kind == "content_block_delta":
-            yield from _delta(event.index, event.delta)
+            yield from _delta(event.index, event.delta, self._kinds.get(event.index))
         elif kind == "message_delta":
             self._count(event.usage)
             self._metadata.update(plain(event.delta))
@@ -106,13 +112,17 @@ def _start(index: int, block: Any) -> Iterator[AIMessageChunk]:
         yield AIMessageChunk([{**plain(block), "index": index}])
 
 
-def _delta(index: int, delta: Any) -> Iterator[AIMessageChunk]:
+def _delta(index: int, delta: Any, block: str | None) -> Iterator[AIMessageChunk]:
     if delta.type == "text_delta":
         yield AIMessageChunk(delta.text)
     elif delta.type == "input_json_delta":
-        if delta.partial_json:
+        if delta.partial_json and block == "tool_use":
             yield AIMessageChunk(tool_call_chunks=[tool_call_chunk(index, None, delta.partial_json, None)])
+        elif delta.partial_json:  # the provider runs this tool itself
+            yield AIMessageChunk([{"type": block, "partial_json": delta.partial_json, "index": index}])
     elif delta.type == "thinking_delta":
         yield AIMessageChunk([{"type": "thinking", "thinking": delta.thinking, "index": index}])
     elif delta.type == "signature_delta":
         yield AIMessageChunk([{"type": "thinking", "signature": delta.signature, "index": index}])
+    elif delta.type == "citations_delta":
+        yield AIMessageChunk([{"type": "text", "text": "", "citations": [plain(delta.citation)]}])

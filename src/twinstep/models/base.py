@@ -13,7 +13,7 @@ from twinstep.messages.chunk import join
 from twinstep.models.protocol import Conversation
 from twinstep.models.structured import StructuredModel
 from twinstep.models.telling import Teller
-from twinstep.models.tools import ToolSchema, tool_schema
+from twinstep.models.tools import OfferedTool, offered_tool
 
 
 class Request(NamedTuple):
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
     messages: list[Any]
     options: dict[str, Any]
-    tools: list[ToolSchema]
+    tools: list[OfferedTool]
     tool_choice: Any
 
 
@@ -53,7 +53,7 @@ class Model(ABC):
 
     def __init__(self, name: str, *, tags: Iterable[str] = (), streaming: bool = True, **options: Any) -> None:
         self._name, self.tags, self.streaming, self.options = name, tuple(tags), streaming, options
-        self.tools: list[ToolSchema] = []
+        self.tools: list[OfferedTool] = []
         self.tool_choice: Any = None
 
     @property
@@ -134,7 +134,8 @@ class Model(ABC):
         """Return the model with tools it may call.
 
         Args:
-            tools: typed functions, tool objects, classes, or mappings; see `tool_schema`.
+            tools: typed functions, tool objects, classes, or mappings; see `tool_schema`. A mapping that describes a
+                tool of the provider itself, such as `{"type": "web_search"}`, is sent as it is.
             tool_choice: `auto`, `any` (or True), `none`, a tool's name, or what the provider's API takes.
             options: for every request.
 
@@ -142,7 +143,7 @@ class Model(ABC):
             InvalidToolError: one cannot be a tool.
         """
         new = self.bind(**options)
-        new.tools = [tool_schema(tool) for tool in tools]
+        new.tools = [offered_tool(tool) for tool in tools]
         new.tool_choice = "any" if tool_choice is True else tool_choice or None
         return new
 

@@ -9,7 +9,7 @@ from twinstep.messages import AIMessage, AIMessageChunk, to_openai
 from twinstep.messages.base import names_of
 from twinstep.models.protocol import Conversation
 from twinstep.models.structured import StructuredModel
-from twinstep.models.tools import tool_schema
+from twinstep.models.tools import is_provided, tool_schema
 
 
 class LangChainModel:
@@ -55,7 +55,7 @@ class LangChainModel:
 
     def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **options: Any) -> LangChainModel:
         """Return the model with tools it may call."""
-        offered = [{"type": "function", "function": tool_schema(tool)} for tool in tools]
+        offered = [tool if is_provided(tool) else {"type": "function", "function": tool_schema(tool)} for tool in tools]
         if tool_choice is not None:
             options["tool_choice"] = tool_choice
         return LangChainModel(self.model.bind_tools(offered, **options))

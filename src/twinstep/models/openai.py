@@ -11,6 +11,7 @@ from twinstep.messages.chunk import tool_call_chunk
 from twinstep.messages.openai import openai_metadata, openai_usage
 from twinstep.models.base import Request
 from twinstep.models.sdk import BrokenAnswerError, Decoder, SDKModel
+from twinstep.models.tools import is_provided
 
 
 class OpenAIModel(SDKModel):
@@ -26,7 +27,9 @@ class OpenAIModel(SDKModel):
     def body(self, request: Request, *, stream: bool) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.name, "messages": to_openai(request.messages), **request.options}
         if request.tools:
-            body["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
+            body["tools"] = [
+                tool if is_provided(tool) else {"type": "function", "function": tool} for tool in request.tools
+            ]
         if request.tool_choice is not None:
             body["tool_choice"] = tool_choice(request.tool_choice)
         if stream:

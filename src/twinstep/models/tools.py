@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from twinstep.adapter import adapter
 from twinstep.errors import TwinstepError
@@ -18,8 +18,36 @@ class ToolSchema(TypedDict):
     parameters: dict[str, Any]
 
 
+OfferedTool: TypeAlias = ToolSchema | Mapping[str, Any]
+"""A tool of the program, or one of the provider's own in the shape of its API."""
+_OWN_KINDS = ("function", "object")
+"""Values of `type` in mappings that describe tools of the program, or a JSON schema."""
+
+
 class InvalidToolError(TwinstepError, TypeError):
     """A value cannot be offered to a model as a tool."""
+
+
+def offered_tool(tool: Any) -> OfferedTool:
+    """Return a tool as a request offers it: one of the provider's own as it is, any other as `tool_schema` describes.
+
+    Raises:
+        InvalidToolError: it cannot be a tool.
+    """
+    return dict(tool) if is_provided(tool) else tool_schema(tool)
+
+
+def is_provided(tool: Any) -> bool:
+    """Tell whether this is a tool that the provider runs itself, such as `{"type": "web_search"}`."""
+    if not isinstance(tool, Mapping):
+        return False
+    kind = tool.get("type")
+    return isinstance(kind, str) and kind not in _OWN_KINDS and not tool.keys() & {"parameters", "input_schema"}
+
+
+def label_of(tool: OfferedTool) -> str:
+    """Return the name of an offered tool; tools of providers may have none but their kind."""
+    return str(tool.get("name") or tool.get("type"))
 
 
 def tool_schema(tool: Any) -> ToolSchema:

@@ -11,6 +11,7 @@ from typing import Any
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.messages import AIMessage, SystemMessage
 from twinstep.models import as_chat_model
+from twinstep.models.tools import label_of, offered_tool
 from twinstep.prebuilt.calls import settled
 from twinstep.prebuilt.tool_node import calls_of
 from twinstep.runtime import get_runtime
@@ -105,13 +106,13 @@ class ModelSource:
 
 def _bound(model: Any, tools: Sequence[Any]) -> Any:
     """Return a model bound to tools; one that is bound already must be bound to these."""
-    bound = [tool["name"] for tool in getattr(model, "tools", None) or []]
+    bound = [label_of(tool) for tool in getattr(model, "tools", None) or []]
     if not bound:
         return model.bind_tools(tools) if tools else model
-    names = [tool.name if hasattr(tool, "name") else tool.get("name") for tool in tools]
+    names = [label_of(offered_tool(tool)) for tool in tools]
     if set(bound) != set(names):
         raise GraphValidationError(
-            f"The model is bound to the tools {', '.join(bound)}, and the agent is given {', '.join(map(str, names))}; "
+            f"The model is bound to the tools {', '.join(bound)}, and the agent is given {', '.join(names)}; "
             "give it an unbound model, or the same tools."
         )
     return model

@@ -53,13 +53,22 @@ def _blocks(reply: Reply, id: str) -> Iterator[tuple[dict[str, Any], str, list[s
     """Yield each block as it starts, the kind of its pieces, and the pieces."""
     if reply.thinking:
         yield {"type": "thinking", "thinking": "", "signature": ""}, "thinking_delta", pieces(reply.thinking)
+    for block in reply.blocks:
+        if block.get("input"):
+            yield {**block, "input": {}}, "input_json_delta", _halves(json.dumps(block["input"]))
+        else:
+            yield dict(block), "", []
     if reply.text:
         yield {"type": "text", "text": ""}, "text_delta", reply.words
     for n, (name, args) in enumerate(reply.tool_calls):
         text = args if isinstance(args, str) else json.dumps(args)
-        half = len(text) // 2
         start = {"type": "tool_use", "id": f"toolu_{id}_{n}", "name": name, "input": {}}
-        yield start, "input_json_delta", [text[:half], text[half:]]
+        yield start, "input_json_delta", _halves(text)
+
+
+def _halves(text: str) -> list[str]:
+    half = len(text) // 2
+    return [text[:half], text[half:]]
 
 
 def _filled(start: dict[str, Any], parts: list[str]) -> dict[str, Any]:
@@ -69,6 +78,8 @@ def _filled(start: dict[str, Any], parts: list[str]) -> dict[str, Any]:
         return {"thinking": text, "signature": "stub-signature"}
     if start["type"] == "text":
         return {"text": text}
+    if not parts:
+        return {}
     try:
         return {"input": json.loads(text)}
     except ValueError:

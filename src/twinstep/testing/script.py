@@ -20,6 +20,8 @@ class Reply:
         tool_calls: pairs of a tool's name and its arguments: a mapping, or a text that is sent as it is (the way to
             send arguments that are no JSON).
         thinking: what it thinks first; shown by the Anthropic API only.
+        blocks: what the provider's own tools add before the text: content blocks of the Anthropic API, output items of
+            the OpenAI responses API.
     """
 
     text: str = ""
@@ -27,6 +29,7 @@ class Reply:
     cut_after: int | None = None
     tool_calls: Sequence[tuple[str, Mapping[str, Any] | str]] = ()
     thinking: str = ""
+    blocks: Sequence[Mapping[str, Any]] = ()
 
     @property
     def words(self) -> list[str]:
