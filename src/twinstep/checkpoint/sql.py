@@ -62,11 +62,15 @@ SCHEMA = Schema(
     user="saver",
 )
 
+NEWEST = ""
+"""Stored as the head's checkpoint: it is the newest one of the namespace."""
+
 _THREAD = "SELECT n FROM twinstep_threads WHERE thread_id = ?"
 _HEADS = f"SELECT n FROM twinstep_heads WHERE thread = ({_THREAD})"
 _STATEMENTS = {
     "stand": """
-        SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal
+        SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal,
+            (SELECT c.id FROM twinstep_checkpoints c WHERE c.head = h.n ORDER BY c.id DESC LIMIT 1)
         FROM twinstep_threads t LEFT JOIN twinstep_heads h ON h.thread = t.n AND h.ns = ? WHERE t.thread_id = ?""",
     "find_thread": _THREAD,
     "add_thread": "INSERT INTO twinstep_threads (thread_id, epoch, holder) VALUES (?, ?, ?)",
@@ -131,7 +135,9 @@ _STATEMENTS = {
 class _Stand(NamedTuple):
     """How a thread and one namespace of it stand.
 
-    `thread` and `n` are their row numbers, None when there is no such row; a row without a `head` is damaged.
+    `thread` and `n` are their row numbers, None when there is no such row; a row without a `head` is damaged. `newest`
+    is the packed id of the namespace's newest checkpoint, and `moving` tells that the row leaves it to that one to be
+    the head.
     """
 
     epoch: int = 0
@@ -139,6 +145,8 @@ class _Stand(NamedTuple):
     thread: int | None = None
     n: int | None = None
     head: Head | None = None
+    newest: bytes = b""
+    moving: bool = False
 
 
 class SqlProgram:
@@ -160,7 +168,7 @@ class SqlProgram:
 
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None = None) -> Program[Loaded]:
         """Read a checkpoint; see `Journal.load`."""
-        epoch, holder, _, n, head = yield from self._stand(thread_id, ns)
+        epoch, holder, _, n, head, _, _ = yield from self._stand(thread_id, ns)
         if head is None and n is not None and checkpoint_id is None:
             raise _damaged(thread_id, ns)
         latest = head.checkpoint if head else None
@@ -225,9 +233,14 @@ class SqlProgram:
             if (yield self._sql["find_name"], (_name(thread_id, ns),)):
                 raise _damaged(thread_id, ns)
             return _Stand(*(rows[0][1], rows[0][2], rows[0][0]) if rows else ())
-        thread, epoch, holder, n, checkpoint, run, status, info, seal = rows[0]
+        thread, epoch, holder, n, checkpoint, run, status, info, seal, newest = rows[0]
         head = Head(unpack(checkpoint), _of(str, run), _of(str, status), _of(bytes, info))  # type: ignore[arg-type]
-        return _Stand(epoch, holder, thread, n, head if seal == _seal_of(thread_id, ns, head) else None)
+        moving = head.checkpoint == NEWEST
+        if seal != _seal_of(thread_id, ns, head) or (moving and newest is None):
+            return _Stand(epoch, holder, thread, n)
+        if moving:
+            head = head._replace(checkpoint=unpack(newest))
+        return _Stand(epoch, holder, thread, n, head, newest or b"", moving)
 
     def _key(self, thread_id: str, ns: str) -> tuple[Any, ...]:
         """Return by what a head is found among those of its thread."""
@@ -247,7 +260,7 @@ class SqlProgram:
                 raise conflict(commit, stand.holder)
         if commit.claim:
             thread = yield from self._claim(commit, thread)
-        head = _head_after(commit, stand.head)
+        head = _head_after(commit, stand)
         if head is not None and head != stand.head:
             n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
         rows = [_values(n, each) for each in (commit.earlier, commit.checkpoint) if each is not None]
@@ -356,15 +369,23 @@ def _check(commit: Commit, stand: _Stand) -> None:
         raise conflict(commit, stand.holder)
 
 
-def _head_after(commit: Commit, head: Head | None) -> Head | None:
-    """Return the head of a namespace after a commit, given the one before it."""
-    row = commit.checkpoint
+def _head_after(commit: Commit, stand: _Stand) -> Head | None:
+    """Return what is stored as the head of a namespace after a commit; as it was read, if the row stays as it is.
+
+    While a run works it leaves the head to its newest checkpoint, so that most commits have no head to store.
+    """
+    row, head = commit.checkpoint, stand.head
     if row is None and (head is None or (commit.status is None and commit.info is None)):
         return head
-    id, status, info = (head.checkpoint, head.status, head.info) if head else ("", "running", b"")
-    return Head(
-        row.id if row else id, commit.run, commit.status or status, info if commit.info is None else commit.info
-    )
+    before, _, status, info = head or Head("", "", "running", b"")
+    status = commit.status or status
+    info = info if commit.info is None else commit.info
+    if row is None:
+        return Head(before, commit.run, status, info)
+    if status != "running" or pack(row.id) <= stand.newest:
+        return Head(row.id, commit.run, status, info)
+    new = Head(NEWEST, commit.run, status, info)
+    return head if stand.moving and head is not None and new[1:] == head[1:] else new
 
 
 @lru_cache(4096)
