@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -352,16 +352,19 @@ def block_loop(run: Any) -> None:
         run.blocked = (*run.blocked, loop)
 
 
-@contextmanager
-def waiting_for(run: Any) -> Iterator[None]:
+def waiting_for(run: Any) -> AbstractContextManager[None]:
     """Drive a run in this thread; one nested in a task in the task's own slot, also when the task has lent it."""
     block_loop(run)
     parent: Scope | None = run.parent
     lent = parent is not None and getattr(parent, "holds", None) is False
-    slots: Slots | None = parent.run.root.workers() if parent is not None and lent else None
-    if slots is None:
-        yield
-        return
+    return _taking(parent.run.root.workers()) if parent is not None and lent else _AS_IT_IS
+
+
+_AS_IT_IS = nullcontext()
+
+
+@contextmanager
+def _taking(slots: Slots) -> Iterator[None]:
     slots.take()
     try:
         yield
