@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 FORKS = """
-import json, os, runpy, signal, sys, warnings
+import gc, json, os, runpy, signal, sys, warnings
 import twinstep.func, twinstep.graph, twinstep.models, twinstep.prebuilt, twinstep.checkpoint.sqlite, twinstep.store.sqlite
 import networkx
+gc.collect(), gc.freeze()
 for line in sys.stdin:
     if os.fork() == 0:
         break
