@@ -7,6 +7,7 @@ import gc
 import inspect
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ MEMORY = Path("/dev/shm")
 def pytest_configure() -> None:
     """Keep the files of the tests in memory where there is room: what survives a power loss is not asked here."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**31:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+        tempfile.tempdir = os.environ.get("TMPDIR", str(MEMORY))
 
 
 def pytest_collection_finish() -> None:
