@@ -13,8 +13,8 @@ import pytest
 
 FORKS = """
 import gc, json, os, runpy, signal, sys, warnings
-import twinstep.func, twinstep.graph, twinstep.models, twinstep.prebuilt, twinstep.checkpoint.sqlite, twinstep.store.sqlite
-import networkx
+import networkx, twinstep.func, twinstep.graph, twinstep.models, twinstep.prebuilt
+import twinstep.checkpoint.sqlite, twinstep.store.sqlite
 gc.collect(), gc.freeze()
 for line in sys.stdin:
     if os.fork() == 0:
@@ -40,7 +40,7 @@ class Interpreter:
         self._process = process
 
     def run(self, script: Path, folder: Path) -> tuple[int, str, str]:
-        """Run a script in a process of its own with `folder` as working directory; return its code and what it wrote."""
+        """Run a script in a process of its own, in `folder`; return its exit code and what it wrote."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps([str(script), str(folder)]), file=self._process.stdin, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from twinstep.forked import when_forked
 from twinstep.scope import Scope
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Threads:
 
 
 THREADS = Threads()
-os.register_at_fork(after_in_child=THREADS.reset)
+when_forked(THREADS.reset)
 
 
 STALL = 0.0005
@@ -179,7 +179,7 @@ class Watch:
 
 
 WATCH = Watch()
-os.register_at_fork(after_in_child=WATCH.reset)
+when_forked(WATCH.reset)
 
 
 class Slots:
