@@ -239,7 +239,7 @@ class SqlProgram:
         if seal != _seal_of(thread_id, ns, head) or (moving and newest is None):
             return _Stand(epoch, holder, thread, n)
         if moving:
-            head = head._replace(checkpoint=unpack(newest))
+            head = Head(unpack(newest), head.run, head.status, head.info)
         return _Stand(epoch, holder, thread, n, head, newest or b"", moving)
 
     def _key(self, thread_id: str, ns: str) -> tuple[Any, ...]:
