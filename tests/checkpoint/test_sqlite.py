@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
+from twinstep.checkpoint.columns import pack, unpack
 from twinstep.checkpoint.rows import CheckpointRow, Commit
-from twinstep.checkpoint.sql import MIGRATIONS, pack, unpack
+from twinstep.checkpoint.sql import MIGRATIONS
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.checkpoint.sqlite.aio import AsyncSqliteSaver
 from twinstep.errors import (

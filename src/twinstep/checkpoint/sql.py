@@ -8,20 +8,16 @@ its transaction; a driver may send writes late, together with the read or the en
 
 from __future__ import annotations
 
-from binascii import crc32
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+from twinstep.checkpoint.columns import name_of, of, pack, seal_of_head, seal_of_record, unpack
 from twinstep.checkpoint.journal import NEAR, conflict, edit_conflict
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded, RecordRow
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
 from twinstep.sql import schema
 from twinstep.sql.schema import Program, Schema
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -149,6 +145,38 @@ class _Stand(NamedTuple):
     moving: bool = False
 
 
+class Stored(NamedTuple):
+    """What a commit has made of a namespace: the numbers of its rows, its head, and how it stood before."""
+
+    thread: int | None
+    n: int | None
+    head: Head | None
+    before: _Stand
+
+    def row(self, commit: Commit) -> tuple[Any, ...] | None:
+        """Return what the next commit will read first, unless another run writes in between."""
+        thread, n, head, before = self
+        if n is None or head is None:
+            return None
+        if before.moving and head is before.head:
+            head = Head(NEWEST, *head[1:])
+        rows = (commit.earlier, commit.checkpoint)
+        newest = max([before.newest, *(pack(row.id) for row in rows if row is not None)])
+        seal = seal_of_head(commit.thread_id, commit.ns, head)
+        return (thread, commit.epoch + commit.claim, commit.run, n, pack(head.checkpoint), *head[1:], seal, newest)
+
+
+def follows(commit: Commit, row: Sequence[Any]) -> bool:
+    """Tell whether a commit may be stored if it reads this row first."""
+    _, epoch, holder, _, checkpoint, *_, newest = row
+    head = unpack(newest if unpack(checkpoint) == NEWEST else checkpoint)
+    return (
+        epoch == commit.epoch
+        and (commit.claim or holder == commit.run)
+        and (commit.checkpoint is None or head == commit.expect)
+    )
+
+
 class SqlProgram:
     """The methods of `Journal` as programs of statements in one dialect."""
 
@@ -162,7 +190,7 @@ class SqlProgram:
     def _wait_for(self, thread_id: str) -> Program[None]:
         """Let other writers of a thread end, and keep new ones out."""
         if self._dialect.lock:
-            yield self._dialect.lock, [(_name(thread_id, "*"),)]
+            yield self._dialect.lock, [(name_of(thread_id, "*"),)]
 
     # ------------------------------------------------------------------ reading
 
@@ -188,7 +216,7 @@ class SqlProgram:
         else:
             run = yield from self._last_run(n, id)
         found = yield self._sql["records"], (n, pack(id), run)
-        records = sorted(RecordRow(id, _of(str, row[0]), _of(str, row[1]), _of(bytes, row[2])) for row in found)
+        records = sorted(RecordRow(id, of(str, row[0]), of(str, row[1]), of(bytes, row[2])) for row in found)
         return Loaded(epoch, holder, head, rows, tuple(records), since)
 
     def _since(self, n: int, id: str, known: Known) -> Program[tuple[CheckpointRow, ...]]:
@@ -200,7 +228,7 @@ class SqlProgram:
     def _check_keys(self, n: int, thread_id: str, ns: str) -> Program[None]:
         """See that no record stays unread, and its task is repeated, because its key was damaged."""
         for checkpoint, run, id, seal in (yield self._sql["keys"], (n,)):
-            if seal != _seal(checkpoint, run, id):
+            if seal != seal_of_record(checkpoint, run, id):
                 raise CheckpointCorruptError(
                     f"A record of thread '{thread_id}', namespace '{ns}' is damaged: what a task of the latest run did "
                     "may be missing. Earlier checkpoints of the thread can still be loaded by their id."
@@ -230,13 +258,13 @@ class SqlProgram:
         """Read how a namespace stands."""
         rows = yield self._sql["stand"], (*self._key(thread_id, ns), thread_id)
         if not rows or rows[0][3] is None:  # not there, unless a damaged index hides it: another one must agree
-            if (yield self._sql["find_name"], (_name(thread_id, ns),)):
+            if (yield self._sql["find_name"], (name_of(thread_id, ns),)):
                 raise _damaged(thread_id, ns)
             return _Stand(*(rows[0][1], rows[0][2], rows[0][0]) if rows else ())
         thread, epoch, holder, n, checkpoint, run, status, info, seal, newest = rows[0]
-        head = Head(unpack(checkpoint), _of(str, run), _of(str, status), _of(bytes, info))  # type: ignore[arg-type]
+        head = Head(unpack(checkpoint), of(str, run), of(str, status), of(bytes, info))  # type: ignore[arg-type]
         moving = head.checkpoint == NEWEST
-        if seal != _seal_of(thread_id, ns, head) or (moving and newest is None):
+        if seal != seal_of_head(thread_id, ns, head) or (moving and newest is None):
             return _Stand(epoch, holder, thread, n)
         if moving:
             head = Head(unpack(newest), head.run, head.status, head.info)
@@ -244,11 +272,11 @@ class SqlProgram:
 
     def _key(self, thread_id: str, ns: str) -> tuple[Any, ...]:
         """Return by what a head is found among those of its thread."""
-        return (ns, _name(thread_id, ns)) if self._dialect.by_name else (ns,)
+        return (ns, name_of(thread_id, ns)) if self._dialect.by_name else (ns,)
 
     # ------------------------------------------------------------------ writing
 
-    def commit(self, commit: Commit) -> Program[None]:
+    def commit(self, commit: Commit) -> Program[Stored]:
         """Store a transaction; see `Journal.commit`."""
         if self._dialect.lock:
             yield from self._wait_for(commit.thread_id)
@@ -270,6 +298,7 @@ class SqlProgram:
             yield from self._forget(n, commit)
         if commit.records:
             yield from self._put_records(n, commit.epoch + commit.claim, commit.records)
+        return Stored(thread, n, head, stand)
 
     def _claim(self, commit: Commit, thread: int | None) -> Program[int]:
         """Take a thread over, creating it if need be."""
@@ -285,11 +314,11 @@ class SqlProgram:
 
     def _set_head(self, thread: int | None, n: int | None, thread_id: str, ns: str, head: Head) -> Program[int]:
         """Store a head, creating its row if need be, and return the number of that row."""
-        values = (pack(head.checkpoint), head.run, head.status, head.info, _seal_of(thread_id, ns, head))
+        values = (pack(head.checkpoint), head.run, head.status, head.info, seal_of_head(thread_id, ns, head))
         if n is not None:
             yield self._sql["set_head"], [(*values, n)]
             return n
-        name = _name(thread_id, ns)
+        name = name_of(thread_id, ns)
         yield self._sql["add_head"], [(thread, ns, name, *values)]
         rows = yield self._sql["find_name"], (name,)
         return int(rows[0][0])
@@ -303,7 +332,7 @@ class SqlProgram:
 
     def _put_records(self, n: int | None, epoch: int, records: Sequence[RecordRow]) -> Program[None]:
         rows = [
-            (n, (at := pack(row.checkpoint)), row.run, row.id, epoch, _seal(at, row.run, row.id), row.blob)
+            (n, (at := pack(row.checkpoint)), row.run, row.id, epoch, seal_of_record(at, row.run, row.id), row.blob)
             for row in records
         ]
         yield self._sql["put_record"], rows
@@ -388,39 +417,6 @@ def _head_after(commit: Commit, stand: _Stand) -> Head | None:
     return head if stand.moving and head is not None and new[1:] == head[1:] else new
 
 
-@lru_cache(4096)
-def pack(id: str) -> bytes:
-    """Return the bytes an id is stored as: 16 for a UUID; they sort like the ids of checkpoints do."""
-    plain = id.replace("-", "")
-    try:
-        packed = bytes.fromhex(plain) if len(id) == 36 else b""
-    except ValueError:
-        packed = b""
-    if len(packed) == 16 and unpack(packed) == id:
-        return packed
-    text = b"\xff" + id.encode()  # a byte that no UTF-8 has; twice where the length would be that of a UUID
-    return text if len(text) != 16 else b"\xff" + text
-
-
-@lru_cache(4096)
-def unpack(stored: Any) -> str:
-    """Return the id that `pack` made bytes of."""
-    id = _of(bytes, stored)
-    if len(id) != 16:
-        return id.lstrip(b"\xff").decode(errors="replace")
-    text = id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _of(kind: type[T], stored: Any) -> T:
-    """Return a stored value that must be of one type."""
-    if type(stored) is not kind:
-        raise CheckpointCorruptError(
-            f"The checkpoint tables are damaged: they hold {type(stored).__name__} where {kind.__name__} belongs."
-        )
-    return stored
-
-
 def _values(n: int | None, row: CheckpointRow) -> tuple[Any, ...]:
     """Return what the statement "put_checkpoint" is given."""
     return n, pack(row.id), row.parent and pack(row.parent), pack(row.base), row.blob
@@ -428,7 +424,7 @@ def _values(n: int | None, row: CheckpointRow) -> tuple[Any, ...]:
 
 def _checkpoint_row(row: Sequence[Any]) -> CheckpointRow:
     id, parent, base, blob = row
-    return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), _of(bytes, blob))
+    return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), of(bytes, blob))
 
 
 def _base(row: CheckpointRow) -> str:
@@ -449,23 +445,6 @@ def _lineage(
         ordered.append(row)
         row = by_id.pop(before(row), None)
     return tuple(reversed(ordered))
-
-
-def _seal(*parts: Any) -> int:
-    """Return a checksum that a single flipped bit in one of the parts changes."""
-    return crc32(repr(parts).encode("utf-8", "surrogatepass"))
-
-
-@lru_cache(maxsize=64)  # what a commit has written is checked by the next
-def _seal_of(thread_id: str, ns: str, head: Head) -> int:
-    """Return the checksum of a head: a flipped bit must not hide a run's records or make it look finished."""
-    return crc32(head.info, _seal(thread_id, ns, *head[:3]))
-
-
-def _name(thread_id: str, ns: str) -> int:
-    """Return a number by which a namespace can be found without its thread."""
-    digest = blake2b(repr((thread_id, ns)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def _damaged(thread_id: str, ns: str) -> CheckpointCorruptError:
