@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from scripts.trials import crashes, damage, kills, programs, races, values
+from scripts.trials import crashes, damage, hostile, kills, outages, programs, races, values
 from scripts.trials.trial import Scale, Trial
 
-TRIALS: list[Trial] = [*kills.TRIALS, *crashes.TRIALS, *races.TRIALS, *programs.TRIALS, *damage.TRIALS, *values.TRIALS]
+TRIALS: list[Trial] = [
+    each for module in (kills, crashes, outages, races, programs, damage, hostile, values) for each in module.TRIALS
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

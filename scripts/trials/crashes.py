@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from scripts.trials.trial import Figure, Scale, Trial
 
-from tests.runtime.jobs import KINDS, check_effects, expected, mixed
+from tests.runtime.jobs import KINDS, Kind, Note, check_effects, expected, mixed
 from tests.runtime.kennel import Kennel
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.rows import Commit
@@ -46,6 +46,9 @@ class Failing(InMemorySaver):
         super().__init__()
         self.at, self.commits = at, 0
 
+    def mend(self) -> None:
+        self.at = 10**9
+
     def commit(self, commit: Commit) -> None:
         self.commits += 1
         if self.commits >= self.at:
@@ -64,21 +67,47 @@ def failed_writes(scale: Scale) -> Iterator[Figure]:
                 if what == "ran" and saver.commits >= saver.at:
                     ran.append(name)
 
-            program = mixed(kind, saver, note)
-            config: Any = {"configurable": {"thread_id": "1"}}
-            start: Any = {"x": 1} if kind == "graph" else 1
-            try:
-                through(program, start, config)
-                break  # there was no such write
-            except TwinstepError:
-                pass
+            outcome = survive(kind, saver, note, saver.mend)
+            if outcome == "unharmed":  # there was no such write
+                break
             tried += 1
             late = max(late, len(ran))
-            saver.at = 10**9
-            begun = program.get_state(config).metadata
-            wrong += through(program, None if begun else start, config) != expected(kind)
+            wrong += outcome != "right"
         yield Figure(f"{kind}: wrong results after the database was mended", wrong, 0, tried)
         yield Figure(f"{kind}: effects that still ran after the failure", late, 1, tried)
+
+
+def survive(
+    kind: Kind, saver: Any, note: Note, mend: Callable[[], object], thread: str = "1"
+) -> Literal["unharmed", "right", "wrong", "raw"]:
+    """Run the mixed program; when the database fails it, mend that and go on.
+
+    Returns what came of it: no failure; the right result after one, or a wrong one; or an error that is not typed.
+    """
+    lines: list[str] = []
+
+    def noted(what: str, name: str) -> None:
+        lines.append(f"{what} {name}")
+        note(what, name)
+
+    program, config = mixed(kind, saver, noted), {"configurable": {"thread_id": thread}}
+    start: Any = {"x": 1} if kind == "graph" else 1
+    failed = False
+    try:
+        result = through(program, start, config)
+    except TwinstepError:
+        failed = True
+        mend()
+        begun = program.get_state(config).metadata
+        result = through(program, None if begun else start, config)
+    except Exception:
+        mend()
+        return "raw"
+    try:
+        check_effects("\n".join(lines), expected(kind)["log"])
+    except AssertionError:
+        return "wrong"
+    return "wrong" if result != expected(kind) else "right" if failed else "unharmed"
 
 
 def through(program: Any, input: Any, config: Any) -> Any:

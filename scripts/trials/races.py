@@ -42,13 +42,20 @@ def appending(saver: Any) -> Any:
 @contextmanager
 def backends() -> Iterator[dict[str, Callable[[], Any]]]:
     """Yield what opens a saver on each backend; all savers of one see the same threads."""
-    with TemporaryDirectory() as folder, running_server() as server, fresh_database(server.get_uri()) as url:
+    with places() as (file, url):
         memory = InMemorySaver()
         yield {
             "memory": lambda: memory,
-            "sqlite": lambda: SqliteSaver(f"{folder}/t.sqlite", busy_timeout=30),
+            "sqlite": lambda: SqliteSaver(file, busy_timeout=30),
             "postgres": lambda: PostgresSaver(url),
         }
+
+
+@contextmanager
+def places() -> Iterator[tuple[str, str]]:
+    """Yield the path of an SQLite file and the URL of a PostgreSQL database."""
+    with TemporaryDirectory() as folder, running_server() as server, fresh_database(server.get_uri()) as url:
+        yield f"{folder}/t.sqlite", url
 
 
 def together(work: Callable[[int], None], workers: int) -> None:
@@ -135,8 +142,8 @@ for turn in range(int(sys.argv[3])):
 
 def racing_processes(scale: Scale) -> Iterator[Figure]:
     """4 processes append to one thread."""
-    with TemporaryDirectory() as folder, running_server() as server, fresh_database(server.get_uri()) as url:
-        for module, cls, place in (("sqlite", SqliteSaver, f"{folder}/p.sqlite"), ("postgres", PostgresSaver, url)):
+    with places() as (file, url):
+        for module, cls, place in (("sqlite", SqliteSaver, file), ("postgres", PostgresSaver, url)):
             code = APPEND.format(module=module, saver=cls.__name__)
             command = [sys.executable, "-c", code, place]
             writers = [

@@ -26,10 +26,9 @@ LONG = 20.0
 """Seconds after which a job is taken to hang."""
 
 _MASTER = """
-import gc, json, os, sys, traceback
+import json, os, sys, traceback
 from {module} import {name} as work, warm
 warm()
-gc.collect(), gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)
     read, write = os.pipe()

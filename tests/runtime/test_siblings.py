@@ -180,7 +180,7 @@ def test_async_siblings_of_a_failed_task_are_cancelled(thread):
     run_to_rest(main)
 
 
-def test_sync_siblings_of_a_failed_node_are_waited_for(saver, thread):
+def test_sync_siblings_of_a_failed_node_are_waited_for(lane, saver, thread):
     at_work, ended = threading.Event(), []
 
     def slow(state: State) -> State:
@@ -195,10 +195,59 @@ def test_sync_siblings_of_a_failed_node_are_waited_for(saver, thread):
 
     graph = fan(slow, zbad).compile(saver)
     with pytest.raises(Boom):
-        graph.invoke({"x": 1}, thread)
+        lane.invoke(graph, {"x": 1}, thread)
     assert ended == ["slow"]
     state = graph.get_state(thread)
     assert (state.next, state.tasks[0].result) == (("zbad",), {"log": ["slow"]})  # its work is not lost
+
+
+@pytest.mark.parametrize("how", ["gather", "group", "unseen"])
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_threads_beside_a_failed_task_are_waited_for_on_an_event_loop(saver, thread, how, durability):
+    at_work, ran, broken = threading.Event(), list[str](), Switch()
+
+    @task(timeout=LONG)
+    def slow(name: str) -> str:
+        at_work.set()
+        time.sleep(0.03)
+        ran.append(name)
+        return name
+
+    @task
+    async def fails() -> None:
+        await asyncio.to_thread(at_work.wait)
+        broken()
+
+    @task
+    async def outer() -> str:
+        name = await slow("a")
+        ran.append("after a")
+        return name
+
+    @entrypoint(checkpointer=saver)
+    async def flow(n: int) -> Any:
+        if how == "unseen":
+            future = outer()
+            await fails()
+            return await future
+        if how == "gather":
+            return (await asyncio.gather(outer(), fails()))[0]
+        async with asyncio.TaskGroup() as group:
+            wanted, _ = [group.create_task(awaited(future)) for future in (outer(), fails())]
+        return wanted.result()
+
+    async def awaited(future: Any) -> Any:
+        return await future
+
+    async def main(input: Any) -> Any:
+        return await asyncio.wait_for(flow.ainvoke(input, thread, durability=durability), LONG)
+
+    with pytest.raises((Boom, ExceptionGroup), match=r"boom|unhandled"):
+        asyncio.run(main(1))
+    assert ran == ["a"]
+    broken.on = False
+    assert asyncio.run(main(None)) == "a"
+    assert ran == ["a", "after a"]
 
 
 def test_tasks_that_have_not_begun_are_given_up_when_their_caller_fails(thread):

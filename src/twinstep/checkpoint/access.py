@@ -105,7 +105,9 @@ class CheckpointAccess(Journal):
         at = None if config is None else validate.address(config)
         if at is not None and config is not None and config.get("configurable", {}).get("checkpoint_ns") is not None:
             return [Place(at.thread_id, at.ns)]
-        return [Place(id, ns) for id, names in self.threads() if at is None or id == at.thread_id for ns in names]
+        places = [Place(id, ns) for id, names in self.threads() if at is None or id == at.thread_id for ns in names]
+        # a thread that seems to be empty is looked at: damage may hide it
+        return places or ([] if at is None else [Place(at.thread_id, "")])
 
     def _ids(self, place: Place, before: str | None) -> Iterator[tuple[str, Place]]:
         return ((row.id, place) for row in tidy.newest_first(self, place, before))

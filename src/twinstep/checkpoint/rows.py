@@ -60,7 +60,7 @@ class Known(NamedTuple):
     joint: str
 
 
-@dataclass(slots=True)  # not frozen: that would make it four times as slow to make
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """One checkpoint with all that is needed to go on from it.
 
@@ -78,7 +78,7 @@ class Loaded:
     since: bool = False
 
 
-@dataclass(slots=True)  # not frozen, as above
+@dataclass(slots=True)  # not frozen: that would make it four times as slow to make
 class Commit:
     """One transaction on one namespace of a thread: all of it is stored, or nothing.
 

@@ -15,6 +15,7 @@ from twinstep.errors import GraphInterrupt, NodeCancelledError
 from twinstep.pregel.action import holdable
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import (
+    SPARING,
     CacheGet,
     CachePut,
     Call,
@@ -30,6 +31,7 @@ from twinstep.pregel.effects import (
 )
 from twinstep.pregel.execute import run_call, run_node
 from twinstep.pregel.futures import remember
+from twinstep.pregel.gate import Gate
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.pregel.workers import Job, in_slot, lend
@@ -105,7 +107,10 @@ async def run(run: Run, main: Coroutine[Any, Any, Any]) -> Any:
     enter(run)
     if not isinstance(run.parent, Task):
         return await main
-    return await start(run.parent, main, asyncio.get_running_loop())
+    result = await start(run.parent, main, asyncio.get_running_loop())
+    if run.unwanted:
+        raise asyncio.CancelledError(SPARING)
+    return result
 
 
 # ---------------------------------------------------------------------- tasks of a superstep
@@ -130,12 +135,12 @@ class Batch:
         if self._left == 0:
             self._finished()
         elif task.error is not None:
-            self.cancel()
+            self.cancel(SPARING)
 
-    def cancel(self) -> None:
+    def cancel(self, why: str | None = None) -> None:
         """Cancel what has not ended; what was cancelled has no error of its own."""
         for running in self._running:
-            running.cancel()
+            running.cancel(why)
 
     async def wait(self) -> None:
         """Wait until all tasks have ended."""
@@ -145,15 +150,23 @@ class Batch:
             for task in cancelled:  # because of the failure of another one
                 task.error = None
 
-    async def abandon(self) -> None:
+    async def abandon(self, why: str | None = None) -> None:
         """Cancel everything and wait for the end."""
-        self.cancel()
+        self.cancel(why)
         await self.wait()
 
 
 def start_call(task: CallTask, loop: asyncio.AbstractEventLoop) -> AsyncFuture:
     """Start a task call made by code on an event loop."""
-    return start(task.caller, _in_slot(task, run_call(task)), loop)
+    return start(task.caller, _outcome(task), loop)
+
+
+async def _outcome(task: CallTask) -> Any:
+    """Return the outcome of a call, unless it was cancelled and has come to its end all the same."""
+    result = await _in_slot(task, run_call(task))
+    if task.unwanted:
+        raise asyncio.CancelledError(SPARING)
+    return result
 
 
 async def _in_slot(task: Task, program: Program[Any]) -> Any:
@@ -171,55 +184,21 @@ async def _in_slot(task: Task, program: Program[Any]) -> Any:
             gate.leave()
 
 
-class Gate:
-    """The slots of a run on an event loop; the rule is that of `workers.Slots`."""
-
-    def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._free, self._loop = limit, loop
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def is_here(self) -> bool:
-        """Tell whether it is the gate of the running loop."""
-        return asyncio.get_running_loop() is self._loop
-
-    async def enter(self) -> None:
-        """Wait for a slot."""
-        if self._free > 0:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
-            raise
-
-    def leave(self) -> None:
-        """Give a slot to the next that waits, or back; may be called from any thread."""
-        if asyncio._get_running_loop() is not self._loop:
-            self._loop.call_soon_threadsafe(self.leave)
-            return
-        self._free += 1
-        while self._free > 0 and self._waiting:
-            turn = self._waiting.pop(0)
-            if not turn.done():
-                self._free -= 1
-                turn.set_result(None)
-
-
 async def _run_tasks(effect: RunTasks) -> None:
     """Run tasks without anybody watching; one alone runs in place."""
-    if len(effect.tasks) == 1:
-        await _in_slot(effect.tasks[0], run_node(effect.tasks[0]))
+    first, *others = effect.tasks
+    if first.run.unwanted:
+        raise asyncio.CancelledError(SPARING)
+    if not others:
+        await _in_slot(first, run_node(first))
+        first.run.unwanted = first.unwanted
         return
     finished = asyncio.Event()
     batch = Batch(effect.tasks, finished.set)
     try:
         await finished.wait()
-    except BaseException:
-        await batch.abandon()
+    except BaseException as error:
+        await batch.abandon(SPARING if error.args == (SPARING,) else None)
         raise
     await batch.wait()
 
@@ -268,9 +247,11 @@ class AsyncFuture(asyncio.Task[Any]):
         """Cancel it, unless its caller stops for a question.
 
         A `TaskGroup` cancels the siblings of the task that asks; they go on to their own question or result, so that
-        all questions are shown at once.
+        all questions are shown at once. And it cancels those of one that fails.
         """
-        return not _asks(self.caller) and super().cancel(msg)
+        if _raised(self.caller, GraphInterrupt):
+            return False
+        return super().cancel(msg or (SPARING if _raised(self.caller, Exception) else None))
 
     def result(self) -> Any:
         """Return the result of a task that has ended.
@@ -282,10 +263,10 @@ class AsyncFuture(asyncio.Task[Any]):
             raise asyncio.InvalidStateError("This task has not ended: in asynchronous code write `await task(...)`.")
         return super().result()
 
-    def give_up(self) -> None:
+    def give_up(self, spare: bool) -> None:
         """Cancel the task; may be called from any thread."""
         if not self._over():
-            self.get_loop().call_soon_threadsafe(super().cancel)
+            self.get_loop().call_soon_threadsafe(super().cancel, SPARING if spare else None)
 
     def wait(self) -> None:
         """Wait for the end, in a thread other than that of the loop."""
@@ -314,10 +295,10 @@ def start(caller: Task, coroutine: Coroutine[Any, Any, Any], loop: asyncio.Abstr
     return future
 
 
-def _asks(caller: Task) -> bool:
-    """Tell whether something that a task has started has asked a question."""
+def _raised(caller: Task, kind: type[BaseException]) -> bool:
+    """Tell whether something that a task has started has raised such an error."""
     # not exception(), which would count as having seen the failure
-    return any(isinstance(future._exception, GraphInterrupt) for future in caller.pending or ())
+    return any(isinstance(future._exception, kind) for future in caller.pending or ())
 
 
 # ---------------------------------------------------------------------- effects
@@ -375,14 +356,33 @@ class ThreadJob(Job):
 async def in_thread(task: Task, fn: Callable[[], Any]) -> Any:
     """Run synchronous code of a task in a worker thread.
 
-    When the waiting is cancelled the thread goes on, but the engine ignores what it still does.
+    When the waiting is cancelled the thread goes on. If that is because of a failure, its end is waited for, so that
+    what it has done is put on record; else the engine ignores what it still does.
     """
     job = ThreadJob(task, fn)
     task.run.root.workers().start(job)
     try:
+        return await asyncio.shield(job.outcome)
+    except asyncio.CancelledError as error:
+        if job.claim():
+            raise
+        if error.args != (SPARING,):
+            task.fenced = True
+            raise
+    return await _late(task, job)
+
+
+async def _late(task: Task, job: ThreadJob) -> Any:
+    """Return the outcome of a thread that nobody waits for any more except for the record."""
+    task.unwanted = True
+    try:
         return await job.outcome
     except asyncio.CancelledError:
-        task.fenced = not job.claim()
+        task.fenced = True
+        raise
+    except Exception as error:
+        if task.retry:  # not now: when the run is continued
+            raise asyncio.CancelledError(SPARING) from error
         raise
 
 
@@ -396,7 +396,12 @@ async def _timed_call(effect: Call) -> Any:
             wait = remaining(effect.task, effect.timeout)
             if wait <= 0:
                 raise give_up(effect.task, effect.timeout)
-            done, _ = await asyncio.wait({running}, timeout=wait)
+            try:
+                done, _ = await asyncio.wait({running}, timeout=wait)
+            except asyncio.CancelledError as error:
+                if error.args != (SPARING,) or not running.cancel(SPARING):
+                    raise
+                continue  # if it is in a thread, until that has ended or its time is over
             if done:
                 return running.result()
     finally:
@@ -409,7 +414,7 @@ async def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     waiting = []
     for future in effect.futures:
         if effect.cancel:
-            future.give_up()
+            future.give_up(effect.spare)
         if not future.done():
             waiting.append(_end_of(future) if isinstance(future, Future) else future)
     if waiting:

@@ -308,7 +308,7 @@ def _started(effect: Call) -> Future[Any]:
 def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     for future in effect.futures:
         if effect.cancel:
-            future.give_up()
+            future.give_up(effect.spare)
     for future in effect.futures:
         future.wait()
     return [failure for future in effect.futures if (failure := future.failure()) is not None]

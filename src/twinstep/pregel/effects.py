@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Known, Loaded
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from twinstep.pregel.task import NodeTask, Task
 
 T = TypeVar("T")
+
+SPARING: Final = "what it belongs to has failed"
+"""The message of a cancellation that lets threads come to their end: they cannot be stopped anyway, and what they have
+done is put on record. Any other cancellation leaves them behind."""
 
 
 @dataclass(slots=True)
@@ -55,11 +59,12 @@ class Join:
     """Wait for the tasks that a task has started and not waited for.
 
     Returns their errors, each with whether somebody has seen it. `cancel`: give up those that have not begun, or can
-    be cancelled.
+    be cancelled; with `spare`, threads may come to their end.
     """
 
     futures: Sequence[Any]
     cancel: bool
+    spare: bool = True
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from twinstep.errors import (
 )
 from twinstep.ids import question_id
 from twinstep.pregel.calls import ADVICE, check_made, sketch
-from twinstep.pregel.effects import Call, Join, Program, Sleep, Store, StoreBeside, Wait
+from twinstep.pregel.effects import SPARING, Call, Join, Program, Sleep, Store, StoreBeside, Wait
 from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
@@ -71,7 +71,8 @@ def attempts(task: Task) -> Program[Any]:
             raise
         except BaseException as signal:
             wanted = isinstance(signal, GraphBubbleUp)  # and not when the run is cancelled or the program ends
-            failures = (yield Join(task.pending, cancel=not wanted)) if task.pending else ()
+            spare = signal.args == (SPARING,)
+            failures = (yield Join(task.pending, cancel=not wanted, spare=spare)) if task.pending else ()
             raise _questions(task, [signal, *(error for error, _ in failures)]) or signal from None
 
 
@@ -195,39 +196,43 @@ def _cached(task: T, make: Callable[[T], Program[Any]]) -> Program[Any]:
 
 
 def run_call(task: CallTask) -> Program[Any]:
-    """Run a call of a task function of which no outcome is on record."""
+    """Run a call of a task function, or return what is on record of it."""
     SCOPE.set(task)
+    record = recorded(task) if task.run.records else None
+    if record is not None:
+        return record.value
+    digest = call_digest(task)
     task.emit_started()
     try:
-        return (yield from _call_outcome(task))
+        return (yield from _call_outcome(task, digest))
     finally:
         end_scope()
 
 
-def _call_outcome(task: CallTask) -> Program[Any]:
+def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
     """Run a call and put on record what came of it."""
     run = task.run
     try:
         result = yield from (_cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
-        yield from keep(task, _call_record(task, "questions", with_positions(run, signal)))
+        yield from keep(task, _call_record(task, "questions", digest, with_positions(run, signal)))
         task.emit_finished([], interrupts=signal.interrupts)
         raise
     except Exception as error:
         annotate(task, error)
         if not is_invalid_resume(error):
             task.failed(error)
-            yield from keep(task, _call_record(task, "error", error))
+            yield from keep(task, _call_record(task, "error", digest, error))
         task.emit_finished([], error)
         raise
-    yield from keep(task, _call_record(task, "result", result))
+    yield from keep(task, _call_record(task, "result", digest, result))
     task.emit_outcome(result)
     return result
 
 
-def _call_record(task: CallTask, kind: RecordKind, value: Any) -> Record:
+def _call_record(task: CallTask, kind: RecordKind, digest: bytes, value: Any) -> Record:
     shown = sketch(task.args, task.kwargs) if task.run.saver is not None else ""
-    return Record(kind, task.name, task.digest, value, task.caller.id[:8], shown)
+    return Record(kind, task.name, digest, value, task.caller.id[:8], shown)
 
 
 def end_scope() -> None:
@@ -235,6 +240,12 @@ def end_scope() -> None:
     scope = SCOPE.get()
     if isinstance(scope, Task):
         scope.fenced = True
+
+
+def call_digest(task: CallTask) -> bytes:
+    """Return a digest of a call's arguments, if it may be put on record."""
+    run = task.run
+    return run.serde.digest((task.args, task.kwargs)) if run.saver is not None or run.memory else b""
 
 
 def recorded(task: CallTask) -> Record | None:
@@ -249,7 +260,7 @@ def recorded(task: CallTask) -> Record | None:
     if record is None or record.kind not in ("result", "error"):
         return None
     run.unused.discard(id)
-    if record.digest != task.digest and not stands_for(record, task):
+    if record.digest != call_digest(task) and not stands_for(record, task):
         return None
     if record.kind == "error":
         task.failed(record.value)

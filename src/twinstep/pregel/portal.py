@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Collection, Coroutine
 from concurrent.futures import Future
@@ -10,7 +11,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
-from twinstep.forked import when_forked
+from twinstep.pregel.effects import SPARING
 from twinstep.pregel.run import Run
 
 Cancelled = asyncio.CancelledError
@@ -51,7 +52,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 PORTAL = Portal()
-when_forked(PORTAL.reset)
+os.register_at_fork(after_in_child=PORTAL.reset)
 
 
 class Awaited(Future[Any]):
@@ -63,12 +64,15 @@ class Awaited(Future[Any]):
         self.task: asyncio.Task[Any] | None = None
 
     def abort(self) -> None:
-        """Cancel the coroutine; the outcome comes when it has ended. May be called from any thread."""
+        """Cancel the coroutine, because of a failure; the outcome comes when it has ended.
+
+        May be called from any thread.
+        """
         self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
         if self.task is not None:
-            self.task.cancel()
+            self.task.cancel(SPARING)
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any], run: Run) -> Awaited:
@@ -82,7 +86,7 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any], run: Run) -> Awaited:
     if loop is None or loop in blocked or not loop.is_running():
         loop = PORTAL.loop(blocked)
     if root.limit and root.gate is None:
-        from twinstep.pregel.drive_async import Gate
+        from twinstep.pregel.gate import Gate
 
         root.gate = Gate(root.limit, loop)
     outcome = Awaited(loop)

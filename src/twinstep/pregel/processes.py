@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 
 from twinstep.errors import WorkerLostError
-from twinstep.forked import when_forked
 from twinstep.pregel.remote import SERDE, Tell, check_loaded, perform
 from twinstep.pregel.workers import THREADS
 
@@ -153,7 +152,7 @@ class Pool:
 
 
 POOL = Pool()
-when_forked(POOL.reset)
+os.register_at_fork(after_in_child=POOL.reset)
 atexit.register(POOL.close)
 
 

@@ -188,6 +188,7 @@ class Run:
         memory: keep outcomes of tasks for a retry, although nothing is stored.
         step_timeout, step_ends: seconds a superstep may take, and the time at which the one that runs has to end.
         latest: the values when an output key was last written, where these may vanish.
+        unwanted: whether it was cancelled because of a failure while a thread could not be stopped.
         show: makes the values of `values` chunks.
     """
 
@@ -216,6 +217,7 @@ class Run:
     step_timeout: float | None = None
     step_ends: float | None = None
     latest: View | None = None
+    unwanted: bool = False
 
     blocked: tuple[Any, ...] = ()
     token: str = field(init=False)

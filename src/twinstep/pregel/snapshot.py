@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from twinstep.checkpoint.format import SAME_AS_STATE, Checkpoint, Record, TaskWrites, decode_record
 from twinstep.checkpoint.rows import Loaded, RecordRow
 from twinstep.constants import TASKS
-from twinstep.errors import CheckpointNotFoundError
+from twinstep.errors import CheckpointCorruptError, CheckpointNotFoundError
 from twinstep.ids import id_time, path_id
 from twinstep.pregel.effects import Program, history, load
 from twinstep.pregel.journal import load_state, read_state
@@ -206,6 +206,13 @@ def get_older(
     if not found:
         return None
     loaded = yield from load(run.saver, run.place.thread_id, run.ns, found[0].id)
+    if not loaded.rows:
+        if (yield from history(run.saver, run.place.thread_id, run.ns, before, 1)) != found:  # removed meanwhile
+            return (yield from get_older(run, before, follower))
+        raise CheckpointCorruptError(
+            f"A checkpoint of {run.place} is damaged: it is stored as '{found[0].id}' and cannot be loaded as that. "
+            "Those before it can still be loaded by their id."
+        )
     next = follower if follower is not None and follower.checkpoint.parent == found[0].id else None
     snapshot = show(run, loaded, next)
     assert run.last is not None

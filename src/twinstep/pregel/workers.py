@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from twinstep.forked import when_forked
 from twinstep.scope import Scope
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Threads:
 
 
 THREADS = Threads()
-when_forked(THREADS.reset)
+os.register_at_fork(after_in_child=THREADS.reset)
 
 
 STALL = 0.0005
@@ -179,7 +179,7 @@ class Watch:
 
 
 WATCH = Watch()
-when_forked(WATCH.reset)
+os.register_at_fork(after_in_child=WATCH.reset)
 
 
 class Slots:
@@ -352,19 +352,16 @@ def block_loop(run: Any) -> None:
         run.blocked = (*run.blocked, loop)
 
 
-def waiting_for(run: Any) -> AbstractContextManager[None]:
+@contextmanager
+def waiting_for(run: Any) -> Iterator[None]:
     """Drive a run in this thread; one nested in a task in the task's own slot, also when the task has lent it."""
     block_loop(run)
     parent: Scope | None = run.parent
     lent = parent is not None and getattr(parent, "holds", None) is False
-    return _taking(parent.run.root.workers()) if parent is not None and lent else _AS_IT_IS
-
-
-_AS_IT_IS = nullcontext()
-
-
-@contextmanager
-def _taking(slots: Slots) -> Iterator[None]:
+    slots: Slots | None = parent.run.root.workers() if parent is not None and lent else None
+    if slots is None:
+        yield
+        return
     slots.take()
     try:
         yield

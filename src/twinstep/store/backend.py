@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from reprlib import repr as short
 from typing import Any, Final
 
 from twinstep.errors import InvalidConfigError
@@ -26,7 +25,7 @@ from twinstep.store.base import (
     SearchOp,
 )
 from twinstep.store.expiry import Expiry, Sweeper, TTLConfig, now
-from twinstep.store.validate import check_ttl
+from twinstep.store.validate import check_ttl, short
 from twinstep.store.vectors import Embedded, IndexConfig, Texts, Vector, VectorIndex, to_blob
 
 _serializer: Final = Serializer()

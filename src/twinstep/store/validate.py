@@ -6,10 +6,9 @@ backends need no checks of their own. The limits are those that the narrowest ba
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Collection, Mapping
 from enum import Enum
-from reprlib import repr as short
 from typing import Any, Final, Literal
 
 from twinstep.errors import EncodingError, InvalidConfigError, InvalidNamespaceError, TwinstepError, did_you_mean
@@ -21,6 +20,7 @@ MAX_BYTES: Final = 1024
 """The longest key, and the longest namespace with its labels joined by dots, in bytes of UTF-8."""
 MAX_FILTER_DEPTH: Final = 32
 _MAX_COUNT: Final = 2**63 - 1
+_MAX_MINUTES: Final = 10**11
 _EXAMPLE: Final = "Pass a tuple of labels such as ('users', '42')."
 
 
@@ -32,6 +32,14 @@ class NotProvided(Enum):
 
 NOT_PROVIDED: Final = NotProvided.NOT_PROVIDED
 """Says that the caller named no time to live, which is not the same as None: keep for ever."""
+
+
+def short(value: Any) -> str:
+    """Return a value as a text that fits into a message."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of more digits than Python writes out
+        return f"a value of type {type(value).__name__}"
 
 
 def check_namespace(namespace: Any) -> None:
@@ -126,8 +134,10 @@ def check_ttl(ttl: Any) -> None:
     """Refuse what is no time to live in minutes."""
     if ttl is None or ttl is NOT_PROVIDED:
         return
-    if order_kind(ttl) is not float or not math.isfinite(ttl) or ttl <= 0:
-        raise InvalidConfigError(f"ttl={short(ttl)} must be a number of minutes above 0, or None to keep the item.")
+    if order_kind(ttl) is not float or not 0 < ttl <= _MAX_MINUTES:
+        raise InvalidConfigError(
+            f"ttl={short(ttl)} must be a number of minutes above 0, at most {_MAX_MINUTES}, or None to keep the item."
+        )
 
 
 def check_count(name: str, count: Any, *, least: int = 0) -> None:
