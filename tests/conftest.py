@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
-from collections.abc import Callable, Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,27 @@ from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 
+MEMORY = Path("/dev/shm")
+"""Where Linux keeps files in memory."""
+
+
+def pytest_configure() -> None:
+    """Keep the files of the tests in memory where there is room: what survives a power loss is not asked here."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**31:
+        tempfile.tempdir = os.environ.get("TMPDIR", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of collected tests: nothing of them is garbage before the end."""
+    gc.collect()
+    gc.freeze()
+
 
 class Lane:
-    """Calls a compiled object's methods, synchronously or on an event loop; streams come back as lists."""
+    """Calls a compiled object's methods, synchronously or on an event loop; streams come back as lists.
+
+    In the lane "notebook" they are called synchronously while a loop runs in the same thread, as in a cell of Jupyter.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -26,16 +48,39 @@ class Lane:
     def __repr__(self) -> str:
         return self.name
 
+    def run(self, call: Callable[[], Any], acall: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Do something in this lane, which is given in both ways to do it."""
+        if self.name == "sync":
+            return call()
+
+        async def cell() -> Any:
+            return call()
+
+        return asyncio.run(acall() if self.is_async else cell())
+
     def call(self, graph: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-        if not self.is_async:
+        def call() -> Any:
             result = getattr(graph, method)(*args, **kwargs)
             return list(result) if inspect.isgenerator(result) else result
 
-        async def main() -> Any:
+        async def acall() -> Any:
             result = getattr(graph, f"a{method}")(*args, **kwargs)
             return [chunk async for chunk in result] if hasattr(result, "__aiter__") else await result
 
-        return asyncio.run(main())
+        return self.run(call, acall)
+
+    def consume(self, take: Callable[[Any], object], graph: Any, *args: Any, **kwargs: Any) -> None:
+        """Read a stream and hand every chunk over as it comes."""
+
+        def call() -> None:
+            for chunk in graph.stream(*args, **kwargs):
+                take(chunk)
+
+        async def acall() -> None:
+            async for chunk in graph.astream(*args, **kwargs):
+                take(chunk)
+
+        self.run(call, acall)
 
     def invoke(self, graph: Any, *args: Any, **kwargs: Any) -> Any:
         return self.call(graph, "invoke", *args, **kwargs)
@@ -57,6 +102,10 @@ class Lane:
 def lane(request: pytest.FixtureRequest) -> Lane:
     """Both ways to run."""
     return Lane(request.param)
+
+
+in_notebooks_too = pytest.mark.parametrize("lane", ["sync", "async", "notebook"], indirect=True)
+"""For a test of each kind of program: run it in the third lane as well."""
 
 
 @pytest.fixture(params=["plain", "coroutine"])

@@ -178,7 +178,7 @@ def hostile_bytes(scale: Scale) -> Iterator[Figure]:
 
     failed, rounds = 0, scale(10)
     for seed in range(rounds):
-        command = [sys.executable, "-c", FUZZ, str(scale.seed + seed)]
+        command = [sys.executable, "-c", FUZZ, str(scale.seed + seed), "4000"]
         failed += subprocess.run(command, cwd=ROOT, capture_output=True).returncode != 0
     yield Figure("processes in which something was imported, opened or called", failed, 0, rounds)
 

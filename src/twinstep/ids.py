@@ -9,6 +9,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
+from twinstep.forked import when_forked
+
 
 class _Clock:
     """Makes ids in the layout of UUID version 7 (RFC 9562): 48 bits of milliseconds, a counter, random bits.
@@ -37,7 +39,7 @@ class _Clock:
 
 
 _clock = _Clock()
-os.register_at_fork(after_in_child=_clock.reseed)
+when_forked(_clock.reseed)
 new_id: Callable[[], str] = _clock.next
 
 

@@ -13,7 +13,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "twinstep"
 
 # From the bottom up; what stands here is a module or package of twinstep, "" is twinstep/__init__.py itself.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "constants", "types", "policies", "ids", "scope", "version", "warnings", "neighbours"}),
+    frozenset(
+        {"errors", "constants", "types", "policies", "ids", "scope", "version", "warnings", "neighbours", "forked"}
+    ),
     frozenset(
         {"channels", "serde", "runtime", "config", "managed", "callbacks", "typing", "adapter", "drawing", "sql"}
     ),

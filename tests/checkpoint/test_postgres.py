@@ -23,7 +23,8 @@ from tests.postgres import fresh_database, running_server
 from twinstep.checkpoint.base import Checkpoint, empty_checkpoint
 from twinstep.checkpoint.postgres import PostgresSaver
 from twinstep.checkpoint.postgres.aio import AsyncPostgresSaver
-from twinstep.checkpoint.rows import CheckpointRow, Commit
+from twinstep.checkpoint.postgres.database import Session
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded
 from twinstep.checkpoint.sql import MIGRATIONS
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError, InvalidConfigError, ThreadConflictError
 from twinstep.func import entrypoint, task
@@ -93,6 +94,51 @@ def test_processes_that_race_lose_nothing(url: str) -> None:
         lineage = [row.id for row in saver.load("t", "").rows]
     assert len(lineage) == 30
     assert sorted(lineage) == sorted(id for ids in said for id in ids)
+
+
+def test_a_commit_after_one_of_its_own_takes_one_round_trip(
+    saver: PostgresSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips: list[Session] = []
+    send = Session._send
+
+    def counted(session: Session) -> None:
+        trips.append(session)
+        send(session)
+
+    monkeypatch.setattr(Session, "_send", counted)
+    run = Run(saver)
+    rows = [run.step()]
+    for n in range(3):
+        trips.clear()
+        rows.append(run.step())
+        run.record(f"task {n}")
+        assert len(trips) == 2
+    assert saver.load("t", "").rows == tuple(rows)
+
+
+@pytest.mark.parametrize("overtake", ["claim", "delete", "write"])
+def test_a_run_overtaken_between_its_commits_is_refused(saver: PostgresSaver, url: str, overtake: str) -> None:
+    """What it knows of its own last commit does not hold any more."""
+    run = Run(saver)
+    run.step()
+    with PostgresSaver(url) as other:
+        if overtake == "delete":
+            other.delete_thread("t")
+        else:
+            later = Run(other)
+            row = later.step() if overtake == "write" else None
+        with pytest.raises(ThreadConflictError):
+            run.step()
+        with pytest.raises(ThreadConflictError):
+            run.record("late")
+        loaded = other.load("t", "")
+        if overtake == "delete":
+            assert loaded == Loaded(0, None, None, (), ())
+        else:
+            assert (loaded.holder, loaded.records) == (later.id, ())
+            assert row is None or loaded.rows[-1] == row
+    assert Run(saver).step().blob == b"state"
 
 
 def test_setups_at_the_same_time_make_the_tables_once(url: str) -> None:

@@ -83,7 +83,11 @@ def test_the_command_tells_who_does_not_conform() -> None:
     run = subprocess.run(
         [*command, "-k", "forget or test_put_and_get"],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # they take a second
+        },
         capture_output=True,
         text=True,
     )

@@ -1,8 +1,6 @@
 """The documents: their programs run and print what stands below them, their links lead somewhere, their names exist."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
@@ -38,14 +36,13 @@ def script_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("page", PROGRAMS, ids=page_id)
-def test_the_programs_of_a_page_print_what_stands_below_them(page, tmp_path):
+def test_the_programs_of_a_page_print_what_stands_below_them(page, tmp_path, interpreter):
     text = page.read_text()
     script = tmp_path / page.with_suffix(".py").name
     script.write_text(script_of(text))
-    command = [sys.executable, "-W", "error", script]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.split(END_OF_BLOCK)[:-1] == [block["output"] or "" for block in BLOCK.finditer(text)]
+    code, output, errors = interpreter.run(script, tmp_path)
+    assert (code, errors) == (0, "")
+    assert output.split(END_OF_BLOCK)[:-1] == [block["output"] or "" for block in BLOCK.finditer(text)]
 
 
 def test_every_program_of_a_page_is_found():

@@ -2,9 +2,6 @@
 
 import ast
 import doctest
-import os
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
@@ -14,7 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 SOURCE = ROOT / "src"
-OFFLINE = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if ">>> " in path.read_text())
 
 
@@ -23,13 +19,12 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_prints_what_its_docstring_says(path, tmp_path):
+def test_an_example_prints_what_its_docstring_says(path, tmp_path, interpreter):
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
     expected = dedent(docstring.partition("\nOutput:\n")[2])
-    command = [sys.executable, "-W", "error", path]
-    result = subprocess.run(command, cwd=tmp_path, env=OFFLINE, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines() == expected.splitlines() != []
+    code, output, errors = interpreter.run(path, tmp_path)
+    assert (code, errors) == (0, "")
+    assert output.splitlines() == expected.splitlines() != []
 
 
 @pytest.mark.parametrize("module", [name_of(path) for path in MODULES])

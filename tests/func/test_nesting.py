@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from tests.conftest import Lane
+from tests.conftest import Lane, in_notebooks_too
 from tests.func.bodies import PAINTS, Body, Child, Paint, coroutine, plain, within
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.func import entrypoint, task
@@ -73,6 +73,7 @@ def leaf(value: Any) -> Any:
     yield  # makes it a body
 
 
+@in_notebooks_too
 @pytest.mark.parametrize("inner", KINDS)
 @pytest.mark.parametrize("outer", KINDS)
 @pytest.mark.parametrize(("outside", "inside"), [*product(PAINTS, PAINTS)])

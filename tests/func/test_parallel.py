@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Lane
+from tests.conftest import Lane, in_notebooks_too
 from tests.func.bodies import PAINTS, Child, Paint, within
 from tests.func.test_nesting import graph_of, stack
 from twinstep.errors import InvalidConfigError
@@ -44,6 +44,7 @@ def meeting(colour: str, parties: int) -> Any:
     return meet
 
 
+@in_notebooks_too
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 @pytest.mark.parametrize("inside", ["entrypoint", "node", "task"])
 def test_tasks_run_at_the_same_time(lane: Lane, paint: Paint, kind: str, inside: str) -> None:
@@ -140,6 +141,7 @@ def test_one_at_a_time_never_hangs_however_the_work_is_nested(
     assert within(5, lambda: lane.invoke(program, 3, {**thread, "max_concurrency": 1})) == 3 + 5 + 7
 
 
+@in_notebooks_too
 @pytest.mark.parametrize("kinds", [*product(["task", "entrypoint", "graph"], repeat=2)], ids="-".join)
 @pytest.mark.parametrize(
     "paints", [*product(PAINTS, repeat=3)], ids=lambda paints: "".join(p.__name__[0] for p in paints)
@@ -154,6 +156,7 @@ def test_one_at_a_time_never_hangs_in_any_mix(lane: Lane, kinds: tuple[str, ...]
     assert within(3, lambda: lane.invoke(program, 1, {"max_concurrency": 1})) == [*kinds, 2]
 
 
+@in_notebooks_too
 def test_one_at_a_time_never_hangs_while_it_is_streamed(lane: Lane, paint: Paint, colour: Colour) -> None:
     work = task(colour(increment), name="work")
 

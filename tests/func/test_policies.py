@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Lane
+from tests.conftest import Lane, in_notebooks_too
 from tests.func.bodies import Paint
 from twinstep.cache.memory import InMemoryCache
 from twinstep.checkpoint.memory import InMemorySaver
@@ -204,6 +204,7 @@ def clock() -> Any:
 @pytest.mark.parametrize("timeout", [0.03, dt.timedelta(milliseconds=30), TimeoutPolicy(run_timeout=0.03)])
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 @pytest.mark.parametrize("unit", ["task", "entrypoint"])
+@in_notebooks_too
 def test_what_takes_too_long_is_given_up(lane: Lane, clock: Clock, kind: str, unit: str, timeout: Any) -> None:
     if kind == "plain":
 

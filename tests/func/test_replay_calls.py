@@ -287,6 +287,38 @@ def test_what_a_caller_does_to_an_argument_afterwards_makes_no_other_call(lane: 
     assert lane.invoke(program, Command(resume=0), thread) == [1, 2, 0]
 
 
+def test_a_call_is_known_by_its_arguments_as_they_were_when_it_was_made(
+    lane: Lane, saver: BaseCheckpointSaver, thread: Any, paint: Paint
+) -> None:
+    work = task(lambda items: "done", name="work")
+
+    def body(items: list[int]) -> Any:
+        future = work(items)
+        items.append(9)
+        result = yield future
+        return [result, future.done(), interrupt("?")]
+
+    program = entrypoint(checkpointer=saver)(paint(body))
+    lane.invoke(program, [1], thread)
+    assert lane.invoke(program, Command(resume=0), thread) == ["done", True, 0]
+
+
+def test_a_call_on_record_has_ended_at_once(lane: Lane, saver: BaseCheckpointSaver, thread: Any, paint: Paint) -> None:
+    work = task(lambda: 1, name="work")
+    ended = []
+
+    def body(x: int) -> Any:
+        future = work()
+        ended.append(future.done())
+        result = yield future
+        return [result, interrupt("?")]
+
+    program = entrypoint(checkpointer=saver)(paint(body))
+    lane.invoke(program, 1, thread)
+    lane.invoke(program, Command(resume=0), thread)
+    assert ended[1:] == [True]
+
+
 def test_the_input_is_the_same_at_every_resume(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:
     given = {"pair": (1, 2), "list": [1]}
 

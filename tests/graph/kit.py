@@ -1,12 +1,10 @@
 """Small graphs for the tests of this folder."""
 
-import asyncio
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, TypedDict
 
-from tests.conftest import Lane
 from twinstep.graph import START, StateGraph
 
 Node = Callable[..., Any]
@@ -61,17 +59,3 @@ def side_by_side(nodes: Mapping[str, Any], schema: Any = S, **options: Any) -> S
 def one(action: Any, schema: Any = S, **options: Any) -> Any:
     """Return a compiled graph of one node, `n`; options are those of `add_node`."""
     return row({"n": (action, options)}, schema).compile()
-
-
-def consume(lane: Lane, take: Callable[[Any], object], graph: Any, *args: Any, **options: Any) -> None:
-    """Read a stream and hand every chunk over as it comes."""
-    if not lane.is_async:
-        for chunk in graph.stream(*args, **options):
-            take(chunk)
-        return
-
-    async def main() -> None:
-        async for chunk in graph.astream(*args, **options):
-            take(chunk)
-
-    asyncio.run(main())

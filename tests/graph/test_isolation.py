@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Lane
-from tests.graph.kit import consume, one, row, side_by_side
+from tests.graph.kit import one, row, side_by_side
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import InvalidUpdateError
 
@@ -74,7 +74,7 @@ def test_w44_a_consumer_of_chunks_does_not_change_the_run(lane: Lane) -> None:
     def look(state: Any) -> None:
         seen.append({key: deepcopy(state[key]) for key in fresh()})
 
-    consume(lane, hack, row({"a": look, "b": look}, Listed).compile(), fresh(), stream_mode="values")
+    lane.consume(hack, row({"a": look, "b": look}, Listed).compile(), fresh(), stream_mode="values")
     assert seen == [fresh()] * 2
 
 

@@ -269,7 +269,7 @@ def test_what_a_node_may_return(returned: Any, log: list[str], colour: Colour, l
     assert lane.invoke(graph.compile(), {})["log"] == log
 
 
-@pytest.mark.parametrize("returned", [5, "log", ["log"], [{"log": ["a"]}, 5], object()], ids=repr)
+@pytest.mark.parametrize("returned", [5, "log", ["log"], [{"log": ["a"]}, 5], object()], ids=lambda v: type(v).__name__)
 def test_what_a_node_may_not_return(returned: Any, lane: Lane) -> None:
     with pytest.raises(InvalidUpdateError, match=r"Expected dict, got .*INVALID_GRAPH_NODE_RETURN_VALUE") as caught:
         lane.invoke(one(lambda s: returned), {})

@@ -62,7 +62,9 @@ def test_a_command_given_as_input_is_for_the_graph_it_is_given_to(lane: Lane) ->
         lane.invoke(one(says("n")), Command(graph=Command.PARENT, update={"x": 1}))
 
 
-@pytest.mark.parametrize("schema", [None, "S", 5, [int], {"x": int}, lambda state: state], ids=str)
+@pytest.mark.parametrize(
+    "schema", [None, "S", 5, [int], {"x": int}, lambda state: state], ids=lambda v: type(v).__name__
+)
 @pytest.mark.parametrize("place", ["state_schema", "input_schema", "output_schema"])
 def test_what_is_no_schema_is_refused(schema: Any, place: str) -> None:
     if schema is None and place != "state_schema":

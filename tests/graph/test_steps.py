@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypedDict
 import pydantic
 import pytest
 
-from tests.conftest import Lane
-from tests.graph.kit import build, consume, letters, one, row, says, side_by_side
+from tests.conftest import Lane, in_notebooks_too
+from tests.graph.kit import build, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_config
@@ -43,6 +43,7 @@ def test_all_due_nodes_of_a_superstep_run_at_the_same_time(n: int, way: str, lan
     assert lane.invoke(graph.compile(), {})["log"] == ["met"] * n
 
 
+@in_notebooks_too
 def test_coroutine_nodes_run_at_the_same_time_in_both_lanes(lane: Lane) -> None:
     both = asyncio.Barrier(2)
 
@@ -130,7 +131,7 @@ def test_the_consumer_of_a_stream_is_outside_of_the_run(mode: Any, lane: Lane) -
             seen.append(inner.invoke({})["log"])
 
     graph = row({name: (lambda s, writer: writer("w")) for name in "ab"}).compile()
-    consume(lane, look, graph, {}, stream_mode=mode)
+    lane.consume(look, graph, {}, stream_mode=mode)
     assert len([chunk for chunk in seen if chunk != ["n"]]) == 2
 
 

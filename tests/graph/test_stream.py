@@ -7,8 +7,8 @@ from typing import Any
 import pydantic
 import pytest
 
-from tests.conftest import Lane
-from tests.graph.kit import build, consume, letters, one, row, says, side_by_side
+from tests.conftest import Lane, in_notebooks_too
+from tests.graph.kit import build, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_stream_writer
@@ -61,6 +61,7 @@ def labelled(mode: str, chunks: list[Any]) -> list[Any]:
         ),
     ],
 )
+@in_notebooks_too
 def test_the_layout_of_chunks(options: Any, chunks: list[Any], saved: bool, lane: Lane, thread: dict[str, Any]) -> None:
     graph = ab(checkpointer=InMemorySaver() if saved else None)
     assert lane.stream(graph, {"x": 0}, thread, **options) == chunks
@@ -240,7 +241,7 @@ def test_a_failed_node_ends_with_its_error(mode: str, others: str, lane: Lane, c
     graph = side_by_side({**letters(others), "n": colour(boom)}).compile()
     chunks: list[Any] = []
     with pytest.raises(ValueError, match="boom"):
-        consume(lane, chunks.append, graph, {}, stream_mode=mode)
+        lane.consume(chunks.append, graph, {}, stream_mode=mode)
     tasks = [chunk["payload"] if mode == "debug" else chunk for chunk in chunks]
     (end,) = [task for task in tasks if task["name"] == "n" and "result" in task]
     assert (type(end["error"]), end["result"], end["interrupts"]) == (ValueError, {}, [])

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Lane
-from tests.graph.kit import build, consume, letters, row, says, side_by_side
+from tests.conftest import Lane, in_notebooks_too
+from tests.graph.kit import build, letters, row, says, side_by_side
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.func import task
 from twinstep.graph import START
@@ -36,7 +36,7 @@ class Consumer:
             self.gate.set()
 
     def read(self, lane: Lane, graph: Any, *args: Any, **options: Any) -> list[Any]:
-        consume(lane, self.take, graph, *args, **options)
+        lane.consume(self.take, graph, *args, **options)
         return self.chunks
 
     def waits(self, *said: Any) -> Node:
@@ -91,6 +91,7 @@ def test_the_start_of_a_task_arrives_while_it_runs(mode: str, lane: Lane) -> Non
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("mode", ["updates", "tasks", ["updates", "values"]])
 @pytest.mark.parametrize("kind", ["waits", "awaits"])
+@in_notebooks_too
 def test_the_update_of_a_finished_node_arrives_while_its_sibling_runs(
     kind: str, mode: Any, saved: bool, lane: Lane, thread: dict[str, Any]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from tests.conftest import Lane
+from tests.conftest import Lane, in_notebooks_too
 from tests.graph.kit import build, letters, one, row, says, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
@@ -241,6 +241,7 @@ def asking(ran: list[str]) -> StateGraph[Any, Any, Any, Any]:
     return row({"first": noting(ran, "first"), "ask": ask})
 
 
+@in_notebooks_too
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("how", ["node", "call"])
 def test_a_question_of_a_nested_graph_stops_the_run_and_is_answered_through_it(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from tests.conftest import Lane
+from tests.conftest import Lane, in_notebooks_too
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import (
@@ -70,6 +70,7 @@ def questions(result: Any) -> list[Any]:
 # ---------------------------------------------------------------------- asking and answering
 
 
+@in_notebooks_too
 def test_a_question_stops_the_run_and_its_answer_lets_it_go_on(
     lane: Lane, colour: Colour, saver: BaseCheckpointSaver, thread: Any, kind: str
 ) -> None:

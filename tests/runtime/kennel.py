@@ -26,9 +26,10 @@ LONG = 20.0
 """Seconds after which a job is taken to hang."""
 
 _MASTER = """
-import json, os, sys, traceback
+import gc, json, os, sys, traceback
 from {module} import {name} as work, warm
 warm()
+gc.collect(), gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)
     read, write = os.pipe()

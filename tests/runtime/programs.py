@@ -187,17 +187,3 @@ def shape(history: Iterable[StateSnapshot]) -> list[tuple[str, int, tuple[str, .
 def checkpoint_id(snapshot: StateSnapshot) -> str:
     """Return a snapshot's id."""
     return snapshot.config["configurable"]["checkpoint_id"]
-
-
-def consume_until(lane: Any, take: Callable[[Any], object], graph: Any, *args: Any, **options: Any) -> None:
-    """Read a stream and hand every chunk over as it comes."""
-    if not lane.is_async:
-        for chunk in graph.stream(*args, **options):
-            take(chunk)
-        return
-
-    async def main() -> None:
-        async for chunk in graph.astream(*args, **options):
-            take(chunk)
-
-    asyncio.run(main())

@@ -31,18 +31,15 @@ def left_by(work: Callable[[], object]) -> Counter[str]:
     """Do something and count what it leaves: the engine's objects, and what may hold on to a run."""
     gc.collect()
     gc.freeze()  # what is there already is neither looked at nor counted
-    try:
-        work()
-        let_workers_rest()
-        gc.collect()
-        kinds = Counter(
-            type(o).__name__
-            for o in gc.get_objects()
-            if str(type(o).__module__).startswith(("twinstep.", "asyncio", "_asyncio", "concurrent"))
-            or type(o).__name__ in ("frame", "generator", "coroutine", "traceback", "Context", "function")
-        )
-    finally:
-        gc.unfreeze()
+    work()
+    let_workers_rest()
+    gc.collect()
+    kinds = Counter(
+        type(o).__name__
+        for o in gc.get_objects()
+        if str(type(o).__module__).startswith(("twinstep.", "asyncio", "_asyncio", "concurrent"))
+        or type(o).__name__ in ("frame", "generator", "coroutine", "traceback", "Context", "function")
+    )
     return Counter({kind: n for kind, n in kinds.items() if kind not in ROWS and n > FEW})
 
 

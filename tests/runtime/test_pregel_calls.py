@@ -195,11 +195,11 @@ def test_a_packet_may_have_a_time_of_its_own(lane, saver, thread):
 def test_heartbeats_of_a_thread_put_its_idle_timeout_off(lane, refresh_on):
     def alive(state: State, runtime: Runtime) -> State:
         for _ in range(6):
-            time.sleep(0.1)
+            time.sleep(0.05)
             runtime.heartbeat()
         return {"log": ["alive"]}
 
-    policy = TimeoutPolicy(idle_timeout=0.4, refresh_on=refresh_on)
+    policy = TimeoutPolicy(idle_timeout=0.25, refresh_on=refresh_on)
     graph = chain("a").add_node("alive", alive, timeout=policy).add_edge("a", "alive").compile()
     assert lane.invoke(graph, {"x": 1})["log"] == ["a", "alive"]
 

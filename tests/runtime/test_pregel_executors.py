@@ -20,7 +20,7 @@ import pytest
 
 from tests.runtime import elsewhere
 from tests.runtime.elsewhere import Order, OutOfStock
-from tests.runtime.programs import LONG, State, chain, consume_until, within
+from tests.runtime.programs import LONG, State, chain, within
 from twinstep.cache.memory import InMemoryCache
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.errors import (
@@ -163,7 +163,7 @@ def test_what_the_code_tells_is_seen_at_once(lane, tmp_path):
         seen.append(chunk)
         path.touch()
 
-    consume_until(lane, take, flow_of(elsewhere.tell), str(path), stream_mode=["custom", "values"])
+    lane.consume(take, flow_of(elsewhere.tell), str(path), stream_mode=["custom", "values"])
     assert seen == [("custom", "now"), ("values", "told")]
 
 

@@ -174,7 +174,7 @@ def test_resolvable_fields_are_found_beside_others() -> None:
         *(None, 5, "text", "not a name", [], (), ..., Any, object(), int, Counter, type, BaseModel, Enum, Exception),
         *(lambda: 0, print, operator.add, sys, T, Literal[1], Callable, Generic, TypedDict, NamedTuple, dict[str, Any]),
     ],
-    ids=repr,
+    ids=lambda odd: getattr(odd, "__name__", type(odd).__name__),
 )
 def test_odd_schemas_are_let_pass(odd: Any) -> None:
     register_schema_types(odd)

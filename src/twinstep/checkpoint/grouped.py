@@ -15,7 +15,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
-from twinstep.checkpoint.sql import SqlProgram
+from twinstep.checkpoint.sql import SqlProgram, Stored
 from twinstep.errors import CheckpointStorageError, TwinstepError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program, Ready
@@ -62,10 +62,11 @@ class Database(Protocol):
 class Job:
     """A commit that waits for a thread to store it together with others."""
 
-    __slots__ = ("commit", "done", "error")
+    __slots__ = ("commit", "done", "error", "stored")
 
     def __init__(self, commit: Commit) -> None:
         self.commit: Commit = commit
+        self.stored: Stored | None = None
         self.done: bool = False
         self.error: BaseException | None = None
 
@@ -182,7 +183,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         try:
             for job in jobs:
                 try:
-                    db.run(self._program.commit(job.commit))
+                    job.stored = self._run(job.commit)
                 except CheckpointStorageError:  # the database failed
                     raise
                 except TwinstepError as error:  # refused before it changed anything
@@ -193,6 +194,10 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
             raise
         for job in jobs:
             self._stored(job)
+
+    def _run(self, commit: Commit) -> Stored:
+        """Run a commit in the transaction that has begun."""
+        return self._db.run(self._program.commit(commit))
 
     def _stored(self, job: Job) -> None:
         """Take note of a job that was stored, or refused."""

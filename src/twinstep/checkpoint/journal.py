@@ -6,9 +6,7 @@ A backend implements six methods on opaque rows: `load`, `commit` and `checkpoin
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -16,6 +14,7 @@ from typing import Any, Final, TypeVar
 from twinstep.checkpoint.kept import Kept
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
 from twinstep.errors import ThreadConflictError
+from twinstep.forked import when_forked
 from twinstep.serde import Serializer
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ class Journal(ABC):
         self._live: dict[str, str] = {}
         self._left: dict[str, str] = {}
         self._live_lock = threading.Lock()
-        _journals.add(self)
+        when_forked(self._forked)
 
     # ------------------------------------------------------------------ the backend
 
@@ -172,17 +171,6 @@ class Journal(ABC):
         self.kept = Kept()
         self._live_lock = threading.Lock()
         self._live, self._left = {}, {}
-
-
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for journal in list(_journals):
-        journal._forked()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def conflict(commit: Commit, holder: str | None) -> ThreadConflictError:

@@ -60,7 +60,7 @@ class Known(NamedTuple):
     joint: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would make it four times as slow to make
 class Loaded:
     """One checkpoint with all that is needed to go on from it.
 
@@ -78,7 +78,7 @@ class Loaded:
     since: bool = False
 
 
-@dataclass(slots=True)  # not frozen: that would make it four times as slow to make
+@dataclass(slots=True)  # not frozen, as above
 class Commit:
     """One transaction on one namespace of a thread: all of it is stored, or nothing.
 

@@ -8,20 +8,16 @@ its transaction; a driver may send writes late, together with the read or the en
 
 from __future__ import annotations
 
-from binascii import crc32
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+from twinstep.checkpoint.columns import name_of, of, pack, seal_of_head, seal_of_record, unpack
 from twinstep.checkpoint.journal import NEAR, conflict, edit_conflict
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded, RecordRow
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
 from twinstep.sql import schema
 from twinstep.sql.schema import Program, Schema
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,15 @@ SCHEMA = Schema(
     user="saver",
 )
 
+NEWEST = ""
+"""Stored as the head's checkpoint: it is the newest one of the namespace."""
+
 _THREAD = "SELECT n FROM twinstep_threads WHERE thread_id = ?"
 _HEADS = f"SELECT n FROM twinstep_heads WHERE thread = ({_THREAD})"
 _STATEMENTS = {
     "stand": """
-        SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal
+        SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal,
+            (SELECT c.id FROM twinstep_checkpoints c WHERE c.head = h.n ORDER BY c.id DESC LIMIT 1)
         FROM twinstep_threads t LEFT JOIN twinstep_heads h ON h.thread = t.n AND h.ns = ? WHERE t.thread_id = ?""",
     "find_thread": _THREAD,
     "add_thread": "INSERT INTO twinstep_threads (thread_id, epoch, holder) VALUES (?, ?, ?)",
@@ -132,7 +132,9 @@ _STATEMENTS = {
 class _Stand(NamedTuple):
     """How a thread and one namespace of it stand.
 
-    `thread` and `n` are their row numbers, None when there is no such row; a row without a `head` is damaged.
+    `thread` and `n` are their row numbers, None when there is no such row; a row without a `head` is damaged. `newest`
+    is the packed id of the namespace's newest checkpoint, and `moving` tells that the row leaves it to that one to be
+    the head.
     """
 
     epoch: int = 0
@@ -140,6 +142,40 @@ class _Stand(NamedTuple):
     thread: int | None = None
     n: int | None = None
     head: Head | None = None
+    newest: bytes = b""
+    moving: bool = False
+
+
+class Stored(NamedTuple):
+    """What a commit has made of a namespace: the numbers of its rows, its head, and how it stood before."""
+
+    thread: int | None
+    n: int | None
+    head: Head | None
+    before: _Stand
+
+    def row(self, commit: Commit) -> tuple[Any, ...] | None:
+        """Return what the next commit will read first, unless another run writes in between."""
+        thread, n, head, before = self
+        if n is None or head is None:
+            return None
+        if before.moving and head is before.head:
+            head = Head(NEWEST, *head[1:])
+        rows = (commit.earlier, commit.checkpoint)
+        newest = max([before.newest, *(pack(row.id) for row in rows if row is not None)])
+        seal = seal_of_head(commit.thread_id, commit.ns, head)
+        return (thread, commit.epoch + commit.claim, commit.run, n, pack(head.checkpoint), *head[1:], seal, newest)
+
+
+def follows(commit: Commit, row: Sequence[Any]) -> bool:
+    """Tell whether a commit may be stored if it reads this row first."""
+    _, epoch, holder, _, checkpoint, *_, newest = row
+    head = unpack(newest if unpack(checkpoint) == NEWEST else checkpoint)
+    return (
+        epoch == commit.epoch
+        and (commit.claim or holder == commit.run)
+        and (commit.checkpoint is None or head == commit.expect)
+    )
 
 
 class SqlProgram:
@@ -155,13 +191,13 @@ class SqlProgram:
     def _wait_for(self, thread_id: str) -> Program[None]:
         """Let other writers of a thread end, and keep new ones out."""
         if self._dialect.lock:
-            yield self._dialect.lock, [(_name(thread_id, "*"),)]
+            yield self._dialect.lock, [(name_of(thread_id, "*"),)]
 
     # ------------------------------------------------------------------ reading
 
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None = None) -> Program[Loaded]:
         """Read a checkpoint; see `Journal.load`."""
-        epoch, holder, _, n, head = yield from self._stand(thread_id, ns)
+        epoch, holder, _, n, head, _, _ = yield from self._stand(thread_id, ns)
         if head is None and n is not None and checkpoint_id is None:
             raise _damaged(thread_id, ns)
         latest = head.checkpoint if head else None
@@ -181,7 +217,7 @@ class SqlProgram:
         else:
             run = yield from self._last_run(n, id)
         found = yield self._sql["records"], (n, pack(id), run)
-        records = sorted(RecordRow(id, _of(str, row[0]), _of(str, row[1]), _of(bytes, row[2])) for row in found)
+        records = sorted(RecordRow(id, of(str, row[0]), of(str, row[1]), of(bytes, row[2])) for row in found)
         return Loaded(epoch, holder, head, rows, tuple(records), since)
 
     def _since(self, n: int, id: str, known: Known) -> Program[tuple[CheckpointRow, ...]]:
@@ -193,7 +229,7 @@ class SqlProgram:
     def _check_keys(self, n: int, thread_id: str, ns: str) -> Program[None]:
         """See that no record stays unread, and its task is repeated, because its key was damaged."""
         for checkpoint, run, id, seal in (yield self._sql["keys"], (n,)):
-            if seal != _seal(checkpoint, run, id):
+            if seal != seal_of_record(checkpoint, run, id):
                 raise CheckpointCorruptError(
                     f"A record of thread '{thread_id}', namespace '{ns}' is damaged: what a task of the latest run did "
                     "may be missing. Earlier checkpoints of the thread can still be loaded by their id."
@@ -225,21 +261,26 @@ class SqlProgram:
         """Read how a namespace stands."""
         rows = yield self._sql["stand"], (*self._key(thread_id, ns), thread_id)
         if not rows or rows[0][3] is None:  # not there, unless a damaged index hides it: another one must agree
-            named = yield self._sql["find_name"], (_name(thread_id, ns),)
+            named = yield self._sql["find_name"], (name_of(thread_id, ns),)
             if named or (rows and not ns and (yield self._sql["find_root"], (rows[0][0],))):
                 raise _damaged(thread_id, ns)
             return _Stand(*(rows[0][1], rows[0][2], rows[0][0]) if rows else ())
-        thread, epoch, holder, n, checkpoint, run, status, info, seal = rows[0]
-        head = Head(unpack(checkpoint), _of(str, run), _of(str, status), _of(bytes, info))  # type: ignore[arg-type]
-        return _Stand(epoch, holder, thread, n, head if seal == _seal_of(thread_id, ns, head) else None)
+        thread, epoch, holder, n, checkpoint, run, status, info, seal, newest = rows[0]
+        head = Head(unpack(checkpoint), of(str, run), of(str, status), of(bytes, info))  # type: ignore[arg-type]
+        moving = head.checkpoint == NEWEST
+        if seal != seal_of_head(thread_id, ns, head) or (moving and newest is None):
+            return _Stand(epoch, holder, thread, n)
+        if moving:
+            head = Head(unpack(newest), head.run, head.status, head.info)
+        return _Stand(epoch, holder, thread, n, head, newest or b"", moving)
 
     def _key(self, thread_id: str, ns: str) -> tuple[Any, ...]:
         """Return by what a head is found among those of its thread."""
-        return (ns, _name(thread_id, ns)) if self._dialect.by_name else (ns,)
+        return (ns, name_of(thread_id, ns)) if self._dialect.by_name else (ns,)
 
     # ------------------------------------------------------------------ writing
 
-    def commit(self, commit: Commit) -> Program[None]:
+    def commit(self, commit: Commit) -> Program[Stored]:
         """Store a transaction; see `Journal.commit`."""
         if self._dialect.lock:
             yield from self._wait_for(commit.thread_id)
@@ -251,7 +292,7 @@ class SqlProgram:
                 raise conflict(commit, stand.holder)
         if commit.claim:
             thread = yield from self._claim(commit, thread)
-        head = _head_after(commit, stand.head)
+        head = _head_after(commit, stand)
         if head is not None and head != stand.head:
             n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
         rows = [_values(n, each) for each in (commit.earlier, commit.checkpoint) if each is not None]
@@ -261,6 +302,7 @@ class SqlProgram:
             yield from self._forget(n, commit)
         if commit.records:
             yield from self._put_records(n, commit.epoch + commit.claim, commit.records)
+        return Stored(thread, n, head, stand)
 
     def _claim(self, commit: Commit, thread: int | None) -> Program[int]:
         """Take a thread over, creating it if need be."""
@@ -276,11 +318,11 @@ class SqlProgram:
 
     def _set_head(self, thread: int | None, n: int | None, thread_id: str, ns: str, head: Head) -> Program[int]:
         """Store a head, creating its row if need be, and return the number of that row."""
-        values = (pack(head.checkpoint), head.run, head.status, head.info, _seal_of(thread_id, ns, head))
+        values = (pack(head.checkpoint), head.run, head.status, head.info, seal_of_head(thread_id, ns, head))
         if n is not None:
             yield self._sql["set_head"], [(*values, n)]
             return n
-        name = _name(thread_id, ns)
+        name = name_of(thread_id, ns)
         yield self._sql["add_head"], [(thread, ns, name, *values)]
         rows = yield self._sql["find_name"], (name,)
         return int(rows[0][0])
@@ -294,7 +336,7 @@ class SqlProgram:
 
     def _put_records(self, n: int | None, epoch: int, records: Sequence[RecordRow]) -> Program[None]:
         rows = [
-            (n, (at := pack(row.checkpoint)), row.run, row.id, epoch, _seal(at, row.run, row.id), row.blob)
+            (n, (at := pack(row.checkpoint)), row.run, row.id, epoch, seal_of_record(at, row.run, row.id), row.blob)
             for row in records
         ]
         yield self._sql["put_record"], rows
@@ -360,48 +402,23 @@ def _check(commit: Commit, stand: _Stand) -> None:
         raise conflict(commit, stand.holder)
 
 
-def _head_after(commit: Commit, head: Head | None) -> Head | None:
-    """Return the head of a namespace after a commit, given the one before it."""
-    row = commit.checkpoint
+def _head_after(commit: Commit, stand: _Stand) -> Head | None:
+    """Return what is stored as the head of a namespace after a commit; as it was read, if the row stays as it is.
+
+    While a run works it leaves the head to its newest checkpoint, so that most commits have no head to store.
+    """
+    row, head = commit.checkpoint, stand.head
     if row is None and (head is None or (commit.status is None and commit.info is None)):
         return head
-    id, status, info = (head.checkpoint, head.status, head.info) if head else ("", "running", b"")
-    return Head(
-        row.id if row else id, commit.run, commit.status or status, info if commit.info is None else commit.info
-    )
-
-
-@lru_cache(4096)
-def pack(id: str) -> bytes:
-    """Return the bytes an id is stored as: 16 for a UUID; they sort like the ids of checkpoints do."""
-    plain = id.replace("-", "")
-    try:
-        packed = bytes.fromhex(plain) if len(id) == 36 else b""
-    except ValueError:
-        packed = b""
-    if len(packed) == 16 and unpack(packed) == id:
-        return packed
-    text = b"\xff" + id.encode()  # a byte that no UTF-8 has; twice where the length would be that of a UUID
-    return text if len(text) != 16 else b"\xff" + text
-
-
-@lru_cache(4096)
-def unpack(stored: Any) -> str:
-    """Return the id that `pack` made bytes of."""
-    id = _of(bytes, stored)
-    if len(id) != 16:
-        return id.lstrip(b"\xff").decode(errors="replace")
-    text = id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _of(kind: type[T], stored: Any) -> T:
-    """Return a stored value that must be of one type."""
-    if type(stored) is not kind:
-        raise CheckpointCorruptError(
-            f"The checkpoint tables are damaged: they hold {type(stored).__name__} where {kind.__name__} belongs."
-        )
-    return stored
+    before, _, status, info = head or Head("", "", "running", b"")
+    status = commit.status or status
+    info = info if commit.info is None else commit.info
+    if row is None:
+        return Head(before, commit.run, status, info)
+    if status != "running" or pack(row.id) <= stand.newest:
+        return Head(row.id, commit.run, status, info)
+    new = Head(NEWEST, commit.run, status, info)
+    return head if stand.moving and head is not None and new[1:] == head[1:] else new
 
 
 def _values(n: int | None, row: CheckpointRow) -> tuple[Any, ...]:
@@ -411,7 +428,7 @@ def _values(n: int | None, row: CheckpointRow) -> tuple[Any, ...]:
 
 def _checkpoint_row(row: Sequence[Any]) -> CheckpointRow:
     id, parent, base, blob = row
-    return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), _of(bytes, blob))
+    return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), of(bytes, blob))
 
 
 def _base(row: CheckpointRow) -> str:
@@ -432,23 +449,6 @@ def _lineage(
         ordered.append(row)
         row = by_id.pop(before(row), None)
     return tuple(reversed(ordered))
-
-
-def _seal(*parts: Any) -> int:
-    """Return a checksum that a single flipped bit in one of the parts changes."""
-    return crc32(repr(parts).encode("utf-8", "surrogatepass"))
-
-
-@lru_cache(maxsize=64)  # what a commit has written is checked by the next
-def _seal_of(thread_id: str, ns: str, head: Head) -> int:
-    """Return the checksum of a head: a flipped bit must not hide a run's records or make it look finished."""
-    return crc32(head.info, _seal(thread_id, ns, *head[:3]))
-
-
-def _name(thread_id: str, ns: str) -> int:
-    """Return a number by which a namespace can be found without its thread."""
-    digest = blake2b(repr((thread_id, ns)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def _damaged(thread_id: str, ns: str) -> CheckpointCorruptError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from uuid import UUID
 
 from twinstep.errors import InvalidConfigError
@@ -26,14 +26,19 @@ class Address(NamedTuple):
     checkpoint_id: str | None
 
 
+def is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Tell whether a value is a mapping; a dict is known at once, the question after an abstract class takes longer."""
+    return type(value) is dict or isinstance(value, Mapping)
+
+
 def address(config: Any) -> Address:
     """Return what `config["configurable"]` points to.
 
     Raises:
         InvalidConfigError: it names no thread, or holds something that cannot be an id.
     """
-    options = config.get("configurable") if isinstance(config, Mapping) else None
-    if not isinstance(options, Mapping) or options.get("thread_id") is None:
+    options = config.get("configurable") if is_mapping(config) else None
+    if not is_mapping(options) or options.get("thread_id") is None:
         raise InvalidConfigError(
             "A run with a checkpointer needs config={'configurable': {'thread_id': ...}}, got "
             + (
@@ -115,8 +120,8 @@ def before(config: Any) -> str | None:
     """
     if config is None:
         return None
-    options = config.get("configurable") if isinstance(config, Mapping) else None
-    if not isinstance(options, Mapping) or options.get("checkpoint_id") is None:
+    options = config.get("configurable") if is_mapping(config) else None
+    if not is_mapping(options) or options.get("checkpoint_id") is None:
         raise InvalidConfigError(
             "before needs {'configurable': {'checkpoint_id': ...}}, such as the config of a snapshot, got "
             f"{_shown(config)}."

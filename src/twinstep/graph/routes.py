@@ -122,7 +122,7 @@ class Router:
             found = []
             for one in several:
                 if ends is not None and not isinstance(one, Send):
-                    if not isinstance(one, Hashable) or one not in ends:
+                    if (type(one) is not str and not isinstance(one, Hashable)) or one not in ends:
                         known = ", ".join(map(repr, ends))
                         raise InvalidUpdateError(
                             f"Path function '{path}' of '{source}' returned {one!r}, which is not in its path map "

@@ -204,7 +204,7 @@ def writes_of(update: Any, keys: Mapping[str, AnyChannel], *, defaults: bool = F
         return []
     if ROOT in keys:
         return [(ROOT, update)]
-    if isinstance(update, Mapping):
+    if type(update) is dict or isinstance(update, Mapping):
         return list(update.items())
     if isinstance(update, list | tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in update):
         return [(key, value) for key, value in update]

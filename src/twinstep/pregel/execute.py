@@ -196,43 +196,39 @@ def _cached(task: T, make: Callable[[T], Program[Any]]) -> Program[Any]:
 
 
 def run_call(task: CallTask) -> Program[Any]:
-    """Run a call of a task function, or return what is on record of it."""
+    """Run a call of a task function of which no outcome is on record."""
     SCOPE.set(task)
-    record = recorded(task) if task.run.records else None
-    if record is not None:
-        return record.value
-    digest = call_digest(task)
     task.emit_started()
     try:
-        return (yield from _call_outcome(task, digest))
+        return (yield from _call_outcome(task))
     finally:
         end_scope()
 
 
-def _call_outcome(task: CallTask, digest: bytes) -> Program[Any]:
+def _call_outcome(task: CallTask) -> Program[Any]:
     """Run a call and put on record what came of it."""
     run = task.run
     try:
         result = yield from (_cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
-        yield from keep(task, _call_record(task, "questions", digest, with_positions(run, signal)))
+        yield from keep(task, _call_record(task, "questions", with_positions(run, signal)))
         task.emit_finished([], interrupts=signal.interrupts)
         raise
     except Exception as error:
         annotate(task, error)
         if not is_invalid_resume(error):
             task.failed(error)
-            yield from keep(task, _call_record(task, "error", digest, error))
+            yield from keep(task, _call_record(task, "error", error))
         task.emit_finished([], error)
         raise
-    yield from keep(task, _call_record(task, "result", digest, result))
+    yield from keep(task, _call_record(task, "result", result))
     task.emit_outcome(result)
     return result
 
 
-def _call_record(task: CallTask, kind: RecordKind, digest: bytes, value: Any) -> Record:
+def _call_record(task: CallTask, kind: RecordKind, value: Any) -> Record:
     shown = sketch(task.args, task.kwargs) if task.run.saver is not None else ""
-    return Record(kind, task.name, digest, value, task.caller.id[:8], shown)
+    return Record(kind, task.name, task.digest, value, task.caller.id[:8], shown)
 
 
 def end_scope() -> None:
@@ -240,12 +236,6 @@ def end_scope() -> None:
     scope = SCOPE.get()
     if isinstance(scope, Task):
         scope.fenced = True
-
-
-def call_digest(task: CallTask) -> bytes:
-    """Return a digest of a call's arguments, if it may be put on record."""
-    run = task.run
-    return run.serde.digest((task.args, task.kwargs)) if run.saver is not None or run.memory else b""
 
 
 def recorded(task: CallTask) -> Record | None:
@@ -260,7 +250,7 @@ def recorded(task: CallTask) -> Record | None:
     if record is None or record.kind not in ("result", "error"):
         return None
     run.unused.discard(id)
-    if record.digest != call_digest(task) and not stands_for(record, task):
+    if record.digest != task.digest and not stands_for(record, task):
         return None
     if record.kind == "error":
         task.failed(record.value)

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
 from contextvars import copy_context
 from threading import Condition
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinstep.errors import OutsideRunError
 from twinstep.pregel.action import Action
@@ -18,6 +18,9 @@ from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import Job, code_loop, in_slot, lend
 from twinstep.scope import SCOPE, require_scope
 from twinstep.types import CachePolicy, RetryPolicy, TaskFuture, TimeoutPolicy
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 PRUNE = 64
 """Number of remembered futures from which on those that nobody needs any more are dropped."""
@@ -158,33 +161,58 @@ def call(
     task.caller, task.hidden = caller, hidden
     if retry and run.saver is None:
         run.memory = True  # what the task starts is not repeated when it is tried again
+    if run.saver is not None or run.memory:
+        task.digest = run.serde.digest((args, kwargs))
     loop = code_loop(run)
-    if loop is None:
-        future: Any = replay(task) if run.records else None
-        if future is None:
-            future = SyncFuture(task)
-            remember(caller, future)
-            lend(caller)
-            run.root.workers().start(future)
-    else:
-        from twinstep.pregel.drive_async import start_call
-
-        future = start_call(task, loop)
-        lend(caller)
-    handle: TaskFuture[Any] = future
+    future = replay(task, loop) if run.records else None
+    handle: TaskFuture[Any] = future if future is not None else start(task, loop)
     return handle
 
 
-def replay(task: CallTask) -> Future[Any] | None:
-    """Return the outcome of a call that is on record: that takes less than to hand the task to a thread."""
+def start(task: CallTask, loop: AbstractEventLoop | None) -> Any:
+    """Start a call and return its future: the one of synchronous code, or that of code on an event loop."""
+    caller = task.caller
+    if loop is not None:
+        from twinstep.pregel.drive_async import start_call
+
+        started = start_call(task, loop)
+        lend(caller)
+        return started
+    future = SyncFuture(task)
+    remember(caller, future)
+    lend(caller)
+    task.run.root.workers().start(future)
+    return future
+
+
+def replay(task: CallTask, loop: AbstractEventLoop | None) -> Any:
+    """Return the outcome of a call that is on record, or None: that takes less than to start it."""
     try:
         record = recorded(task)
     except Exception as error:
-        failed = SyncFuture(task)
-        failed.set_exception(error)
-        remember(task.caller, failed)
-        return failed
-    return None if record is None else Replayed(record.value)
+        return _failed(task, error, loop)
+    if record is None:
+        return None
+    if loop is None:
+        return Replayed(record.value)
+    ended = loop.create_future()
+    ended.set_result(record.value)
+    return ended
+
+
+def _failed(task: CallTask, error: Exception, loop: AbstractEventLoop | None) -> Any:
+    if loop is not None:
+        from twinstep.pregel import drive_async
+
+        return drive_async.start(task.caller, _raise(error), loop)
+    failed = SyncFuture(task)
+    failed.set_exception(error)
+    remember(task.caller, failed)
+    return failed
+
+
+async def _raise(error: Exception) -> None:
+    raise error
 
 
 def remember(caller: Task, future: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twinstep.channels import MISSING, LastValue
+from twinstep.channels import MISSING
 from twinstep.checkpoint.format import (
     EXTEND,
     LAST,
@@ -24,6 +24,7 @@ from twinstep.checkpoint.format import (
     encode_checkpoint,
     replay,
     written_items,
+    written_to,
 )
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded, Status
 from twinstep.constants import END, MEMORIES, PREVIOUS, START, TASKS
@@ -74,7 +75,7 @@ def commit_state(
     advance(run, source)
     if run.saver is None:
         return
-    forget = [*run.forget, *(task.id for task in tasks if not task.solo)]
+    forget = [*run.forget, *[task.id for task in tasks if not task.solo]]
     if run.durability == "exit":
         run.unsaved.clear()
         run.forget.clear()
@@ -214,7 +215,8 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
         for name in state.dirty:
             run.growth.note(name, state.channels[name].value)
         return id, {name: [SET, value] for name, value in stored_values(state).items()}
-    changes = {name: change for name in state.dirty if (change := change_of(run, name, writes)) is not None}
+    last = {key: value for task in writes for key, value in task.writes}
+    changes = {name: change for name in state.dirty if (change := change_of(run, name, writes, last)) is not None}
     if gone:
         changes.update((name, [UNSET]) for name in gone)
     if not lineage.slow or not free:
@@ -248,8 +250,8 @@ def stored_values(state: State) -> dict[str, Any]:
     return values
 
 
-def change_of(run: Run, name: str, writes: Sequence[TaskWrites]) -> Change | None:
-    """Return how a channel changed since the last checkpoint, without storing twice what the tasks wrote."""
+def change_of(run: Run, name: str, writes: Sequence[TaskWrites], last: dict[str, Any]) -> Change | None:
+    """Return how a channel changed since the last checkpoint, without storing twice what the tasks wrote (last)."""
     state, channel = run.state, run.state.channels[name]
     if not channel.saved:
         return None
@@ -258,15 +260,13 @@ def change_of(run: Run, name: str, writes: Sequence[TaskWrites]) -> Change | Non
         return [UNSET]
     if name == PREVIOUS and value is state.view.get(END) and END in state.dirty:
         return [SAME, END]
-    written = [v for task in writes for key, v in task.writes if key == name]
-    # the checkpoint of the input still waits: nothing but channels has seen what was read
-    untouched = run.waiting is not None and channel.keeps_items
-    growth = run.growth.added(name, value, untouched=untouched) if type(value) is list else None
-    if growth is not None:
-        return [EXTEND, growth[0]] if _joined(written, growth[1]) else [SPLICE, *growth]
-    if written and written[-1] is value and isinstance(channel, LastValue):
-        return [LAST]
-    return [SET, value]
+    if type(value) is list:
+        # the checkpoint of the input still waits: nothing but channels has seen what was read
+        untouched = run.waiting is not None and channel.keeps_items
+        growth = run.growth.added(name, value, untouched=untouched)
+        if growth is not None:
+            return [EXTEND, growth[0]] if _joined(written_to(writes, name), growth[1]) else [SPLICE, *growth]
+    return [LAST] if last.get(name, MISSING) is value else [SET, value]
 
 
 def joined_change(state: State, name: str, kept: int) -> Change:

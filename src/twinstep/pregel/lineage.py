@@ -58,7 +58,8 @@ class Lineage:
         """Take note of what changed since the last checkpoint."""
         for name, change in changes.items():
             kept = change[1] if change[0] in (EXTEND, SPLICE) else ALL
-            self.changed[name] = min(kept, self.changed.get(name, kept))
+            if kept < self.changed.get(name, kept + 1):
+                self.changed[name] = kept
 
     def follow(self, checkpoint: Checkpoint, cost: int) -> None:
         """Take note that a checkpoint follows, whose blob has so many bytes."""

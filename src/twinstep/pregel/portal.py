@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Collection, Coroutine
 from concurrent.futures import Future
@@ -11,6 +10,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
+from twinstep.forked import when_forked
 from twinstep.pregel.effects import SPARING
 from twinstep.pregel.run import Run
 
@@ -52,7 +52,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 PORTAL = Portal()
-os.register_at_fork(after_in_child=PORTAL.reset)
+when_forked(PORTAL.reset)
 
 
 class Awaited(Future[Any]):

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 
 from twinstep.errors import WorkerLostError
+from twinstep.forked import when_forked
 from twinstep.pregel.remote import SERDE, Tell, check_loaded, perform
 from twinstep.pregel.workers import THREADS
 
@@ -152,7 +153,7 @@ class Pool:
 
 
 POOL = Pool()
-os.register_at_fork(after_in_child=POOL.reset)
+when_forked(POOL.reset)
 atexit.register(POOL.close)
 
 

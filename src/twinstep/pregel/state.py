@@ -28,14 +28,13 @@ class State:
 
     def __init__(self, spec: ProgramSpec, stored: dict[str, Any], updated: Sequence[str] = ()) -> None:
         self.spec: ProgramSpec = spec
-        self.channels: dict[str, BaseChannel[Any, Any]] = {
-            name: template.from_checkpoint(stored.get(name, MISSING)) for name, template in spec.channels.items()
-        }
+        self.channels: dict[str, BaseChannel[Any, Any]] = {}
         self.view: View = View()
         self.armed: set[str] = set()
         self.dirty: set[str] = set()
         self.updated: list[str] = [name for name in updated if name in spec.triggers]
-        for name, channel in self.channels.items():
+        for name, template in spec.channels.items():
+            channel = self.channels[name] = template.from_checkpoint(stored.get(name, MISSING))
             value = channel.peek()
             if value is not MISSING:
                 self._show(name, channel, value)

@@ -317,9 +317,11 @@ class CallTask(Task):
     Attributes:
         caller: the task whose code made it.
         hidden: whether streams leave it out.
+        digest: of the arguments as they were when it was made; of one that is never put on record it is empty.
     """
 
     caller: Task
+    digest: bytes = b""
     hidden: bool = False
 
     @property

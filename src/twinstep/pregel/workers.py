@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from twinstep.forked import when_forked
 from twinstep.scope import Scope
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Threads:
 
 
 THREADS = Threads()
-os.register_at_fork(after_in_child=THREADS.reset)
+when_forked(THREADS.reset)
 
 
 STALL = 0.0005
@@ -179,7 +179,7 @@ class Watch:
 
 
 WATCH = Watch()
-os.register_at_fork(after_in_child=WATCH.reset)
+when_forked(WATCH.reset)
 
 
 class Slots:
@@ -352,16 +352,19 @@ def block_loop(run: Any) -> None:
         run.blocked = (*run.blocked, loop)
 
 
-@contextmanager
-def waiting_for(run: Any) -> Iterator[None]:
+def waiting_for(run: Any) -> AbstractContextManager[None]:
     """Drive a run in this thread; one nested in a task in the task's own slot, also when the task has lent it."""
     block_loop(run)
     parent: Scope | None = run.parent
     lent = parent is not None and getattr(parent, "holds", None) is False
-    slots: Slots | None = parent.run.root.workers() if parent is not None and lent else None
-    if slots is None:
-        yield
-        return
+    return _taking(parent.run.root.workers()) if parent is not None and lent else _AS_IT_IS
+
+
+_AS_IT_IS = nullcontext()
+
+
+@contextmanager
+def _taking(slots: Slots) -> Iterator[None]:
     slots.take()
     try:
         yield

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
 
 import psycopg
 from psycopg.rows import tuple_row
 
 from twinstep.errors import TwinstepError
+from twinstep.forked import when_forked
 from twinstep.sql.schema import Dialect, Program, Schema
 from twinstep.sql.source import Conn, PoolConfig, source_of
 
@@ -27,7 +26,6 @@ DIALECT: Final = Dialect(
     found="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
     lock="SELECT pg_advisory_xact_lock(?)",  # also for what has no row to lock yet
 )
-_databases: WeakSet[PostgresDatabase] = WeakSet()
 
 
 class PostgresDatabase:
@@ -55,7 +53,7 @@ class PostgresDatabase:
         self._source, self._opened = source_of(conn, schema.failed, pool), opened
         self._lock = threading.RLock()
         self._ready = False
-        _databases.add(self)
+        when_forked(self._forked)
 
     # ------------------------------------------------------------------ opening
 
@@ -153,11 +151,3 @@ def _run(conn: Conn, program: Program[T]) -> T:
 def native(sql: str) -> Any:
     """Return a statement with psycopg's placeholders."""
     return sql.replace("%", "%%").replace("?", "%s")
-
-
-def _after_fork() -> None:
-    for database in list(_databases):
-        database._forked()
-
-
-os.register_at_fork(after_in_child=_after_fork)

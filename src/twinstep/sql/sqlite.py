@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
-from weakref import WeakSet
 
 from twinstep.errors import InvalidConfigError, StorageError, TwinstepError, did_you_mean
+from twinstep.forked import when_forked
 from twinstep.sql.schema import Dialect, Program, Schema
 
 T = TypeVar("T")
@@ -31,7 +31,6 @@ _FAULTS = (sqlite3.Error, UnicodeError)
 """What the module raises: its own errors, and those of texts that cannot be stored or are damaged."""
 _inherited: list[sqlite3.Connection] = []
 """Connections of the parent process: SQLite forbids to use or close them in a forked child."""
-_databases: WeakSet[SqliteDatabase] = WeakSet()
 
 
 class BusyError(StorageError):
@@ -85,7 +84,7 @@ class SqliteDatabase:
         self._conn: sqlite3.Connection | None = None
         self._closed = self._mode = ""
         self._waits = True
-        _databases.add(self)
+        when_forked(self.forked)
 
     @property
     def flowing(self) -> bool:
@@ -319,11 +318,3 @@ def _is_busy(error: Exception) -> bool:
 
 def _path_of(conn: sqlite3.Connection) -> str:
     return conn.execute("PRAGMA database_list").fetchone()[2] or MEMORY
-
-
-def _after_fork() -> None:
-    for database in list(_databases):
-        database.forked()
-
-
-os.register_at_fork(after_in_child=_after_fork)

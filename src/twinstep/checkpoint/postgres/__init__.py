@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from twinstep.checkpoint.grouped import SqlSaver
-from twinstep.checkpoint.postgres.database import PROGRAM, Database
+from twinstep.checkpoint.grouped import Job, SqlSaver
+from twinstep.checkpoint.postgres.database import PROGRAM, Database, Row
+from twinstep.checkpoint.rows import Commit
+from twinstep.checkpoint.sql import Stored, follows
 from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
 from twinstep.sql.source import Conn, source_of
@@ -15,16 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresSaver"]
 
+_NAMESPACES = 1024
+"""How many namespaces are remembered that were written to last."""
+
 
 class PostgresSaver(SqlSaver[Database]):
     """Keeps checkpoints in a PostgreSQL database, for synchronous and asynchronous callers alike.
 
     One saver may be used from any number of threads and event loops, one database by any number of processes and
-    machines. Commits that arrive while another is being stored share the next transaction; a commit takes two round
-    trips. An asynchronous caller never waits on its event loop: the work is done in a thread. The tables are made on
-    first use, by one process at a time; their names begin with `twinstep_`, and they go where the connection's
-    `search_path` says. No state is left in a session and no statement is prepared, so a pooler may stand in between
-    that hands out connections for one transaction each.
+    machines. Commits that arrive while another is being stored share the next transaction; a commit takes one round
+    trip where this saver wrote last, else two. An asynchronous caller never waits on its event loop: the work is done
+    in a thread. The tables are made on first use, by one process at a time; their names begin with `twinstep_`, and
+    they go where the connection's `search_path` says. No state is left in a session and no statement is prepared, so a
+    pooler may stand in between that hands out connections for one transaction each.
 
     What a commit that has returned survives is what the server promises: with its default settings, the end of the
     process, of the server, and a power loss. When the connection breaks, the commit in flight raises
@@ -47,11 +52,28 @@ class PostgresSaver(SqlSaver[Database]):
     ) -> None:
         super().__init__(Database(source_of(conn, CheckpointStorageError), lock_timeout), PROGRAM, serde=serde)
         self.overlaps: bool = True
+        self._foreseen: dict[tuple[str, str], Row] = {}
 
     @classmethod
     def from_conn_string(cls, conn_string: str, *, serde: Serializer | None = None, lock_timeout: float = 30.0) -> Self:
         """Return a saver for a database; use it in `with` or `async with`, or call `close` at the end."""
         return cls(conn_string, serde=serde, lock_timeout=lock_timeout)
+
+    def _run(self, commit: Commit) -> Stored:
+        """Run a commit; what it will read first is known where this saver wrote last."""
+        row = self._foreseen.pop((commit.thread_id, commit.ns), None)
+        return self._db.run(self._program.commit(commit), row if row is not None and follows(commit, row) else None)
+
+    def _stored(self, job: Job) -> None:
+        row = job.stored.row(job.commit) if job.stored is not None else None
+        if row is not None:
+            self._foreseen[job.commit.thread_id, job.commit.ns] = row
+            if len(self._foreseen) > _NAMESPACES:
+                del self._foreseen[next(iter(self._foreseen))]
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._foreseen.clear()
 
     def compact(self) -> None:
         """Write the tables anew, without the space and the bytes of removed rows; other callers wait for it.

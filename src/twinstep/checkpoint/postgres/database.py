@@ -3,7 +3,8 @@
 Statements go to the server as text with their parameters written into it by psycopg (the simple query protocol):
 several of them travel together, and none leaves a prepared statement behind, which a pooler could not keep. A program's
 writes wait until it reads again or ends, so a commit takes two round trips: one that reads how the thread stands, one
-that writes and ends the transaction.
+that writes and ends the transaction. Where it is foreseen what the first would read, the server checks that before it
+writes, and a commit takes one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from twinstep.sql.schema import Program
 from twinstep.sql.source import Conn, Source
 
 T = TypeVar("T")
+Row = tuple[Any, ...]
 
 PROGRAM = SqlProgram(Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, n)", by_name=True))
 
@@ -42,14 +44,23 @@ class Session:
         self._literal = Transformer(conn).as_literal
         self._unsent = [begin.encode()]
 
-    def run(self, program: Program[T]) -> T:
-        """Run a program, sending what it writes together with the next read."""
+    def run(self, program: Program[T], foreseen: Row | None = None) -> T:
+        """Run a program, sending what it writes together with the next read.
+
+        Args:
+            program: the program.
+            foreseen: the one row that it will read first, most likely; if it is another one, the next statement that
+                is sent (the end, mostly) raises `DivisionByZero`, and nothing has been written.
+        """
         send, unsent, write = program.send, self._unsent, self._written
         rows: Any = None
         try:
             while True:
                 sql, parameters = send(rows)
-                if type(parameters) is tuple:
+                if type(parameters) is tuple and foreseen is not None:
+                    unsent.append(self._guard(write(sql, parameters), foreseen))
+                    rows, foreseen = [foreseen], None
+                elif type(parameters) is tuple:
                     unsent.append(write(sql, parameters))
                     rows = self._read()
                 else:
@@ -63,6 +74,13 @@ class Session:
         """Return a statement with its parameters quoted in it."""
         text: str = native(sql)
         return text.encode() % tuple([self._literal(each) for each in parameters])
+
+    def _guard(self, query: bytes, row: Row) -> bytes:
+        """Return a statement that fails unless a query finds just this row."""
+        columns = b", ".join([b"c%d" % n for n in range(len(row))])
+        values = b", ".join([self._literal(each) for each in row])
+        same = b"(%b) IS NOT DISTINCT FROM (%b)" % (columns, values)
+        return b"SELECT 1 / count(*) FROM (%b) found (%b) WHERE %b" % (query, columns, same)
 
     def commit(self) -> None:
         """End the transaction so that it is stored.
@@ -146,10 +164,10 @@ class Database:
             raise self.failure(error) from error
         self._lent = lent
 
-    def run(self, program: Program[T]) -> T:
-        """Run a program in the transaction that has begun."""
+    def run(self, program: Program[T], foreseen: Row | None = None) -> T:
+        """Run a program in the transaction that has begun; see `Session.run`."""
         assert self._session is not None
-        return self._session.run(program)
+        return self._session.run(program, foreseen)
 
     def commit(self) -> None:
         """End the transaction so that it is stored."""

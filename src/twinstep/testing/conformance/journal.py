@@ -56,6 +56,16 @@ class JournalConformance(Conformance):
         assert lane.load("t", "").rows == (root, right)
         assert lane.load("t", "", left.id).rows == (root, left)
 
+    def test_head_is_what_was_stored_last_whatever_its_id(self, lane: Any) -> None:
+        """Ids of a machine whose clock is behind sort before those that are there."""
+        run, ids = Run(lane), [new_id() for _ in range(6)]
+        for n in (2, 3, 0, 1, 4, 5):
+            run.write(expect=run.head, checkpoint=CheckpointRow(ids[n], run.head, ids[n], b"state"))
+            run.head = ids[n]
+            assert lane.load("t", "").head.checkpoint == ids[n]
+            with pytest.raises(ThreadConflictError):
+                run.write(expect=ids[n - 1], checkpoint=CheckpointRow(new_id(), None, ids[n], b"state"))
+
     def test_lineage_with_a_gap_or_a_circle_ends(self, lane: Any) -> None:
         run = Run(lane)
         a, b, c = run.step(), run.step(), run.step()
