@@ -112,6 +112,20 @@ def test_finished_runs_leave_no_objects(what, kept):
     assert left_by(partial(repeat, work, 100)) == {}
 
 
+@pytest.mark.parametrize("what", [what for what in works(None) if what not in ("coroutines", "failure")])
+def test_runs_leave_nothing_to_the_garbage_collector(what):
+    work = works(InMemorySaver())[what]
+    repeat(work, 5)
+    let_workers_rest()
+    gc.collect()
+    gc.disable()
+    try:
+        repeat(work, 20)
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("kept", ["nothing", "memory", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_two_thousand_runs_leave_no_objects(kept, tmp_path):
     saver: dict[str, Any] = {"nothing": None, "memory": InMemorySaver(), "sqlite": SqliteSaver(tmp_path / "t.sqlite")}

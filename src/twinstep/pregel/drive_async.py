@@ -6,13 +6,11 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, suppress
-from contextvars import copy_context
+from contextlib import aclosing
 from types import CoroutineType
 from typing import Any
 
 from twinstep.errors import GraphInterrupt, NodeCancelledError
-from twinstep.pregel.action import holdable
 from twinstep.pregel.deadline import give_up, remaining
 from twinstep.pregel.effects import (
     SPARING,
@@ -34,7 +32,8 @@ from twinstep.pregel.futures import remember
 from twinstep.pregel.gate import Gate
 from twinstep.pregel.run import Run
 from twinstep.pregel.task import CallTask, NodeTask, Task
-from twinstep.pregel.workers import Job, in_slot, lend
+from twinstep.pregel.thread_job import in_thread
+from twinstep.pregel.workers import lend
 from twinstep.stream import Listener
 
 
@@ -47,6 +46,8 @@ async def settle(program: Program[Any]) -> Any:
             effect = send(value)
         except StopIteration as stop:
             return stop.value
+        finally:
+            value = None  # an error that was thrown in: its traceback holds this frame
         try:
             value = await PERFORM[type(effect)](effect)
             send = program.send
@@ -69,6 +70,8 @@ async def drive(program: Program[Any], result: list[Any], listener: Listener) ->
                 while listener.chunks:
                     yield listener.chunks.popleft()
                 raise
+            finally:
+                value = None
             while listener.chunks:
                 yield listener.chunks.popleft()
             try:
@@ -76,7 +79,6 @@ async def drive(program: Program[Any], result: list[Any], listener: Listener) ->
                     async with aclosing(_run_live(effect.tasks, listener)) as chunks:
                         async for chunk in chunks:
                             yield chunk
-                    value = None
                 else:
                     value = await PERFORM[type(effect)](effect)
                 send = program.send
@@ -296,8 +298,7 @@ def start(caller: Task, coroutine: Coroutine[Any, Any, Any], loop: asyncio.Abstr
 
 
 def _raised(caller: Task, kind: type[BaseException]) -> bool:
-    """Tell whether something that a task has started has raised such an error."""
-    # not exception(), which would count as having seen the failure
+    """Tell whether something that a task has started has raised such an error, without counting it as seen."""
     return any(isinstance(future._exception, kind) for future in caller.pending or ())
 
 
@@ -327,63 +328,6 @@ async def _call(effect: Call) -> Any:
             effect.task.fenced = True
             raise
         raise NodeCancelledError(effect.task.name) from error
-
-
-class ThreadJob(Job):
-    """Synchronous code of a task, run for a coroutine that waits for it."""
-
-    def __init__(self, task: Task, fn: Callable[[], Any]) -> None:
-        super().__init__()
-        self._task, self._fn = task, fn
-        self._context, self._loop = copy_context(), asyncio.get_running_loop()
-        self.outcome: asyncio.Future[Any] = self._loop.create_future()
-
-    def run(self) -> None:
-        """Run the code and hand its outcome to the loop."""
-        try:
-            value = in_slot(self._task, self._context, self._fn)
-            setter = self.outcome.set_result
-        except BaseException as error:
-            value, setter = holdable(error), self.outcome.set_exception
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._tell, setter, value)
-
-    def _tell(self, setter: Callable[[Any], None], value: Any) -> None:
-        if not self.outcome.done():
-            setter(value)
-
-
-async def in_thread(task: Task, fn: Callable[[], Any]) -> Any:
-    """Run synchronous code of a task in a worker thread.
-
-    When the waiting is cancelled the thread goes on. If that is because of a failure, its end is waited for, so that
-    what it has done is put on record; else the engine ignores what it still does.
-    """
-    job = ThreadJob(task, fn)
-    task.run.root.workers().start(job)
-    try:
-        return await asyncio.shield(job.outcome)
-    except asyncio.CancelledError as error:
-        if job.claim():
-            raise
-        if error.args != (SPARING,):
-            task.fenced = True
-            raise
-    return await _late(task, job)
-
-
-async def _late(task: Task, job: ThreadJob) -> Any:
-    """Return the outcome of a thread that nobody waits for any more except for the record."""
-    task.unwanted = True
-    try:
-        return await job.outcome
-    except asyncio.CancelledError:
-        task.fenced = True
-        raise
-    except Exception as error:
-        if task.retry:  # not now: when the run is continued
-            raise asyncio.CancelledError(SPARING) from error
-        raise
 
 
 async def _timed_call(effect: Call) -> Any:

@@ -43,6 +43,8 @@ def settle(program: Program[Any]) -> Any:
             effect = send(value)
         except StopIteration as stop:
             return stop.value
+        finally:
+            value = None  # an error that was thrown in: its traceback holds this frame
         try:
             value = PERFORM[type(effect)](effect)
             send = program.send
@@ -64,12 +66,13 @@ def drive(program: Program[Any], listener: Listener) -> Generator[Any, None, Any
             except BaseException:
                 yield from drain(listener)
                 raise
+            finally:
+                value = None
             if listener.chunks:
                 yield from drain(listener)
             try:
                 if type(effect) is RunTasks and (listener.live or (listener.shared and len(effect.tasks) > 1)):
                     yield from _run_live(effect.tasks, listener)
-                    value = None
                 else:
                     value = PERFORM[type(effect)](effect)
                 send = program.send

@@ -19,7 +19,6 @@ from twinstep.errors import (
     NonDeterminismError,
     OutsideRunError,
     ParentCommand,
-    StepTimeoutError,
     ThreadConflictError,
     causes,
     is_invalid_resume,
@@ -27,12 +26,13 @@ from twinstep.errors import (
 from twinstep.ids import question_id
 from twinstep.pregel.calls import ADVICE, check_made, sketch
 from twinstep.pregel.effects import SPARING, Call, Join, Program, Sleep, Store, StoreBeside, Wait
+from twinstep.pregel.retry import retry_delay
 from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
 from twinstep.stream.events import Write
-from twinstep.types import Command, Interrupt, RetryPolicy
+from twinstep.types import Command, Interrupt
 
 T = TypeVar("T", bound=Task)
 FAILED = "failed:"
@@ -49,11 +49,13 @@ def attempts(task: Task) -> Program[Any]:
             result = yield Call(action, task.args, kwargs, task, task.timeout)
             if task.pending:
                 yield from _join(task)
+                task.pending = None  # they hold their caller
             if task.run.unused or task.run.root.answers:
                 check_made(task)
             return result
         except Exception as error:
             failures = (yield Join(task.pending, cancel=True)) if task.pending else ()
+            task.pending = None
             lost = [other for other, seen in failures if not seen]
             delay = retry_delay(task.retry, error, task.attempt)
             if delay is None:
@@ -73,6 +75,7 @@ def attempts(task: Task) -> Program[Any]:
             wanted = isinstance(signal, GraphBubbleUp)  # and not when the run is cancelled or the program ends
             spare = signal.args == (SPARING,)
             failures = (yield Join(task.pending, cancel=not wanted, spare=spare)) if task.pending else ()
+            task.pending = None
             raise _questions(task, [signal, *(error for error, _ in failures)]) or signal from None
 
 
@@ -103,23 +106,6 @@ def _questions(task: Task, errors: Sequence[BaseException]) -> GraphInterrupt | 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
     return [leaf for e in group.exceptions for leaf in (_leaves(e) if isinstance(e, BaseExceptionGroup) else [e])]
-
-
-def retry_delay(policies: tuple[RetryPolicy, ...], error: Exception, attempt: int) -> float | None:
-    """Return the seconds to wait before the next attempt, or None when there is none."""
-    for policy in policies:
-        if policy.matches(error) and not is_invalid_resume(error) and not isinstance(error, StepTimeoutError):
-            if attempt >= policy.max_attempts:
-                return None
-            delay = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1))
-            return delay * _uniform(0.5, 1) if policy.jitter else delay
-    return None
-
-
-def _uniform(least: float, most: float) -> float:
-    from random import uniform
-
-    return uniform(least, most)
 
 
 def release(run: Run, errors: Sequence[BaseException]) -> Program[None]:

@@ -69,8 +69,9 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         outcome = Outcome(None)
         if run.log.wants:
             tell_start(run, resumed=opened is Opened.RESUMED)
+            if opened is not Opened.FINISHED:
+                tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
         if opened is not Opened.FINISHED:
-            tell_checkpoint(run, "input" if opened is Opened.FRESH else "loop")
             outcome = yield from _until_stopped(run, resumed=opened is Opened.RESUMED)
         outcome.value = run.spec.output(run.view)
         tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done", output=outcome.value)
@@ -127,17 +128,18 @@ def superstep(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome | None]:
         pass_on(tasks[0])
     else:
         yield RunTasks(tasks)
-    if [task for task in tasks if task.writes is None]:
-        raise_failures(run, tasks)
-        return (yield from _stop(run, tasks))
+    for task in tasks:
+        if task.writes is None:
+            raise_failures(run, tasks)
+            return (yield from _stop(run, tasks))
     apply(run, tasks)
     if run.saver is None:
         advance(run, "loop")
     else:
         yield from commit_state(run, "loop", tasks, status="running" if run.state.updated else "done")
-    if tasks[0].solo:
-        tasks[0].emit_outcome()
     if run.log.wants:
+        if tasks[0].solo:
+            tasks[0].emit_outcome()
         tell_values(run)
         tell_checkpoint(run, "loop")
         tell_superstep_end(run)
