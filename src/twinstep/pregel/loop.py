@@ -113,6 +113,8 @@ def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
         raise
     except BaseException as error:
         yield from _fail(run, tasks, error)
+        for task in tasks:
+            task.error = None  # its traceback holds the task
         raise
 
 
@@ -209,7 +211,10 @@ def raise_failures(run: Run, tasks: Sequence[NodeTask]) -> None:
         first.add_note(f"Questions wait as well: {waiting}; answer them with Command(resume=...).")
     if others and first.__cause__ is None:
         first.__cause__ = ExceptionGroup("other failures of the same superstep", others)
-    raise first
+    try:
+        raise first
+    finally:
+        del first, errors  # the traceback holds this frame
 
 
 def _stops(tasks: Sequence[NodeTask], names: Sequence[str]) -> bool:
