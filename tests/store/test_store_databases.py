@@ -147,7 +147,9 @@ def _scan_of(store: DatabaseStore, prefix: tuple[str, ...]) -> tuple[str, tuple[
     search = _Search(store._sql._spelling, SearchOp(prefix, {"n": -1}), -1)
     place = store._db.transact(search._place())
     assert place
-    sql, parameters = next(search._scan(place, 10))
+    statement = next(search._scan(place, 10))
+    assert isinstance(statement, tuple)
+    sql, parameters = statement
     assert isinstance(parameters, tuple)
     return sql, parameters
 

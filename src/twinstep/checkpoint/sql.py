@@ -204,39 +204,24 @@ class SqlProgram:
         id = checkpoint_id or latest
         if n is None or id is None:
             return Loaded(epoch, holder, None, (), ())
-        rows = (yield from self._since(n, id, known)) if known is not None else ()
-        since = bool(rows)
-        if not since:
-            found = yield self._sql["lineage"], (n, pack(id), n, n)
-            rows = _lineage([_checkpoint_row(row) for row in found], id)
+        at, current = pack(id), head is not None and id == latest
+        run = head.run if head is not None and current else (yield from self._last_run(n, at))
+        lineage = self._sql["lineage"], (n, at, n, n)
+        joint = known and (self._sql["since"], (n, at, n, pack(known.joint), n, pack(known.id), n))
+        records = self._sql["records"], (n, at, run)
+        found, recorded, *keys = yield [joint or lineage, records, *[(self._sql["keys"], (n,))][:current]]
+        rows = _lineage(found, id, _parent if known else _base)
+        since = known is not None and bool(rows) and rows[0].id == known.id
+        if known is not None and not since:
+            rows = _lineage((yield lineage), id)
         if not rows and id == latest:
             raise _damaged(thread_id, ns)
-        if head is not None and id == latest:
-            run = head.run
-            yield from self._check_keys(n, thread_id, ns)
-        else:
-            run = yield from self._last_run(n, id)
-        found = yield self._sql["records"], (n, pack(id), run)
-        records = sorted(RecordRow(id, of(str, row[0]), of(str, row[1]), of(bytes, row[2])) for row in found)
-        return Loaded(epoch, holder, head, rows, tuple(records), since)
+        for each in keys:
+            _check_keys(each, thread_id, ns)
+        return Loaded(epoch, holder, head, rows, tuple(sorted(_record_row(id, row) for row in recorded)), since)
 
-    def _since(self, n: int, id: str, known: Known) -> Program[tuple[CheckpointRow, ...]]:
-        """Read the rows after a checkpoint that is known, and its own; none when it is not an ancestor near by."""
-        found = yield self._sql["since"], (n, pack(id), n, pack(known.joint), n, pack(known.id), n)
-        rows = _lineage([_checkpoint_row(row) for row in found], id, _parent)
-        return rows if rows and rows[0].id == known.id else ()
-
-    def _check_keys(self, n: int, thread_id: str, ns: str) -> Program[None]:
-        """See that no record stays unread, and its task is repeated, because its key was damaged."""
-        for checkpoint, run, id, seal in (yield self._sql["keys"], (n,)):
-            if seal != seal_of_record(checkpoint, run, id):
-                raise CheckpointCorruptError(
-                    f"A record of thread '{thread_id}', namespace '{ns}' is damaged: what a task of the latest run did "
-                    "may be missing. Earlier checkpoints of the thread can still be loaded by their id."
-                )
-
-    def _last_run(self, n: int, id: str) -> Program[str]:
-        rows = yield self._sql["last_run"], (n, pack(id))
+    def _last_run(self, n: int, at: bytes) -> Program[str]:
+        rows = yield self._sql["last_run"], (n, at)
         return rows[0][0] if rows else ""
 
     def checkpoints(
@@ -431,6 +416,21 @@ def _checkpoint_row(row: Sequence[Any]) -> CheckpointRow:
     return CheckpointRow(unpack(id), None if parent is None else unpack(parent), unpack(base), of(bytes, blob))
 
 
+def _record_row(checkpoint: str, row: Sequence[Any]) -> RecordRow:
+    run, id, blob = row
+    return RecordRow(checkpoint, of(str, run), of(str, id), of(bytes, blob))
+
+
+def _check_keys(rows: Sequence[Any], thread_id: str, ns: str) -> None:
+    """See that no record stays unread, and its task is repeated, because its key was damaged."""
+    for checkpoint, run, id, seal in rows:
+        if seal != seal_of_record(checkpoint, run, id):
+            raise CheckpointCorruptError(
+                f"A record of thread '{thread_id}', namespace '{ns}' is damaged: what a task of the latest run did "
+                "may be missing. Earlier checkpoints of the thread can still be loaded by their id."
+            )
+
+
 def _base(row: CheckpointRow) -> str:
     return row.base
 
@@ -440,10 +440,10 @@ def _parent(row: CheckpointRow) -> str:
 
 
 def _lineage(
-    rows: Sequence[CheckpointRow], id: str, before: Callable[[CheckpointRow], str] = _base
+    found: Sequence[Any], id: str, before: Callable[[CheckpointRow], str] = _base
 ) -> tuple[CheckpointRow, ...]:
     """Order rows by descent, from a whole state to the checkpoint asked for; a gap or a circle ends them early."""
-    by_id, ordered = {row.id: row for row in rows}, []
+    by_id, ordered = {row.id: row for row in map(_checkpoint_row, found)}, []
     row = by_id.pop(id, None)
     while row is not None:
         ordered.append(row)

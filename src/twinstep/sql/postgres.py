@@ -134,17 +134,21 @@ def _run(conn: Conn, program: Program[T]) -> T:
         rows: Any = None
         try:
             while True:
-                sql, parameters = program.send(rows)
-                if type(parameters) is tuple:
-                    cursor.execute(native(sql), parameters)
-                    found = cursor.pgresult
-                    rows = cursor.fetchall() if found is not None and found.nfields else []
-                else:
-                    cursor.executemany(native(sql), parameters)
-                    rows = []
+                statement = program.send(rows)
+                several = isinstance(statement, list)
+                rows = [_rows(cursor, *each) for each in statement] if several else _rows(cursor, *statement)
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+def _rows(cursor: Any, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]) -> list[Any]:
+    if isinstance(parameters, list):
+        cursor.executemany(native(sql), parameters)
+        return []
+    cursor.execute(native(sql), parameters)
+    found = cursor.pgresult
+    return cursor.fetchall() if found is not None and found.nfields else []
 
 
 @lru_cache(1024)

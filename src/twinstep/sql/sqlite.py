@@ -207,7 +207,11 @@ class SqliteDatabase:
         rows: Any = None
         try:
             while True:
-                sql, parameters = send(rows)
+                statement = send(rows)
+                if isinstance(statement, list):
+                    rows = [execute(*each).fetchall() for each in statement]
+                    continue
+                sql, parameters = statement
                 if type(parameters) is tuple:
                     execute(sql, parameters)
                     rows = fetch()

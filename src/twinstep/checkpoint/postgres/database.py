@@ -56,13 +56,18 @@ class Session:
         rows: Any = None
         try:
             while True:
-                sql, parameters = send(rows)
+                statement = send(rows)
+                if isinstance(statement, list):
+                    unsent += [write(sql, tuple(parameters)) for sql, parameters in statement]
+                    rows = self._read(len(statement))
+                    continue
+                sql, parameters = statement
                 if type(parameters) is tuple and foreseen is not None:
                     unsent.append(self._guard(write(sql, parameters), foreseen))
                     rows, foreseen = [foreseen], None
                 elif type(parameters) is tuple:
                     unsent.append(write(sql, parameters))
-                    rows = self._read()
+                    rows = self._read(1)[0]
                 else:
                     unsent += [write(sql, each) for each in parameters]
                     rows = None
@@ -105,13 +110,14 @@ class Session:
         with suppress(psycopg.Error):  # the connection has broken: the server does the same
             self._cursor.execute("ROLLBACK")
 
-    def _read(self) -> list[Any]:
-        """Send what waits, and return the rows of the last statement."""
+    def _read(self, n: int) -> list[list[Any]]:
+        """Send what waits, and return the rows of each of the last `n` statements."""
         self._send()
-        cursor = self._cursor
-        while cursor.nextset():
-            pass
-        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+        cursor, found = self._cursor, []
+        while True:
+            found.append(cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else [])
+            if not cursor.nextset():
+                return found[-n:]
 
     def _send(self) -> None:
         text = b";".join(self._unsent)
