@@ -95,8 +95,17 @@ Checkpointer = Any  # the class of savers stands on a higher floor
 """A saver; None (that of the caller), True (the same, with memory across calls) or False (nothing is kept)."""
 All = Literal["*"]
 """Every node, where a list of node names is expected."""
-StreamMode = Literal["values", "updates", "custom", "messages", "tasks", "checkpoints", "debug"]
-STREAM_MODES: tuple[StreamMode, ...] = ("values", "updates", "custom", "messages", "tasks", "checkpoints", "debug")
+StreamMode = Literal["values", "updates", "custom", "messages", "tools", "tasks", "checkpoints", "debug"]
+STREAM_MODES: tuple[StreamMode, ...] = (
+    "values",
+    "updates",
+    "custom",
+    "messages",
+    "tools",
+    "tasks",
+    "checkpoints",
+    "debug",
+)
 Durability = Literal["sync", "async", "exit"]
 DURABILITIES: tuple[Durability, ...] = ("sync", "async", "exit")
 Mismatch = Literal["error", "rerun", "accept"]

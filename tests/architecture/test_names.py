@@ -71,7 +71,6 @@ MISSING: dict[str, str] = {
     "checkpoint.postgres.ShallowPostgresSaver": "left out: prune() keeps only the latest checkpoint",
     "checkpoint.serde.event_hooks": "left out: decoding constructs nothing that would have to be reported",
     "pregel.protocol.StreamProtocol": "left out: a part of the reference's engine",
-    "prebuilt.ToolCallTransformer": "to come",
 }
 """What does not exist, a whole module or one name, and why. Who adds one takes its line away."""
 

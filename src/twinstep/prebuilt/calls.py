@@ -15,6 +15,7 @@ from twinstep.errors import InvalidUpdateError, OutsideRunError, TwinstepError, 
 from twinstep.messages import ToolMessage
 from twinstep.prebuilt.injection import ToolRuntime
 from twinstep.prebuilt.outcome import content_of, is_message
+from twinstep.prebuilt.tool_stream import tell, told, told_failure
 from twinstep.prebuilt.tools import AnyTool, ToolInvocationError
 from twinstep.pregel.portal import PORTAL, run_coroutine
 from twinstep.pregel.workers import running_loop
@@ -43,6 +44,7 @@ def called(tool: AnyTool | None, call: Mapping[str, Any], runtime: ToolRuntime[A
             f"Error: {call['name']} is not a valid tool, try one of [{', '.join(names)}]."
             + did_you_mean(call["name"], names)
         )
+    tell("tool-started", call, tool_name=tool.name, input=call["args"])
     if call.get("error") is not None:  # a call whose arguments the model's adapter could not read
         raise ToolInvocationError(tool.name, ValueError(call["error"]), call["args"])
     return tool.call({**parsed(tool, call["args"]), **tool.inject(runtime)}, call)
@@ -120,6 +122,7 @@ def tool_runtime(state: Any, call_id: str | None, tools: Any = ()) -> ToolRuntim
         context=runtime.context,
         config=scope.config(),
         stream_writer=runtime.stream_writer,
+        emit_output_delta=lambda delta: tell("tool-output-delta", {"id": call_id}, scope, delta=delta),
         tool_call_id=call_id,
         store=runtime.store,
         tools=list(tools),
@@ -131,14 +134,17 @@ def tool_runtime(state: Any, call_id: str | None, tools: Any = ()) -> ToolRuntim
 def call_tool(tool: AnyTool, input: Any, config: Any = None) -> Any:
     """Do what `Tool.invoke` does."""
     call, found = _read(tool, input, config)
-    return _result(tool, call, settled(called(tool, call, found)))
+    with told_failure(call):
+        result = settled(called(tool, call, found))
+    return _result(tool, call, result)
 
 
 async def acall_tool(tool: AnyTool, input: Any, config: Any = None) -> Any:
     """Do what `Tool.ainvoke` does."""
     call, found = _read(tool, input, config)
-    result = called(tool, call, found) if tool.is_async else asyncio.to_thread(called, tool, call, found)
-    return _result(tool, call, await result)
+    with told_failure(call):
+        result = await (called(tool, call, found) if tool.is_async else asyncio.to_thread(called, tool, call, found))
+    return _result(tool, call, result)
 
 
 def _read(tool: AnyTool, input: Any, config: Any) -> tuple[Mapping[str, Any], ToolRuntime[Any, Any]]:
@@ -151,7 +157,7 @@ def _read(tool: AnyTool, input: Any, config: Any) -> tuple[Mapping[str, Any], To
 def _result(tool: AnyTool, call: Mapping[str, Any], result: Any) -> Any:
     """Return the answer to a call; of plain arguments, what the tool returned (its content, of a pair)."""
     if isinstance(result, Command):
-        return result
+        return told(call, result)
     if call["id"] is None:
         return result[0] if tool.response_format == "content_and_artifact" else result
-    return answer(tool, call, result, ToolMessage)
+    return told(call, answer(tool, call, result, ToolMessage))

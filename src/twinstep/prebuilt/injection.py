@@ -31,6 +31,7 @@ class ToolRuntime(Generic[ContextT, StateT]):
         stream_writer: sends a value to the `custom` stream.
         tool_call_id: id of the model's call.
         store: the long-term memory, if the graph has one.
+        emit_output_delta: sends a piece of the tool's output to the `tools` stream, while the tool works.
         tools: the tools that the model could choose from.
         execution_info: ids and attempt of the running task.
         server_info: the server, when there is one.
@@ -40,6 +41,7 @@ class ToolRuntime(Generic[ContextT, StateT]):
     context: ContextT = None  # type: ignore[assignment]
     config: RunnableConfig = field(default_factory=lambda: RunnableConfig())
     stream_writer: StreamWriter = field(default=lambda _: None)
+    emit_output_delta: Callable[[Any], None] = field(default=lambda _: None)
     tool_call_id: str | None = None
     store: Any = None
     tools: list[Any] = field(default_factory=list)

@@ -29,6 +29,7 @@ from twinstep.prebuilt.outcome import (
     joined,
     message_class,
 )
+from twinstep.prebuilt.tool_stream import told, told_failure
 from twinstep.prebuilt.tools import AnyTool, Tool, ToolInvocationError, as_tool, tool
 from twinstep.pregel.action import Action
 from twinstep.pregel.futures import call as start_task
@@ -264,18 +265,21 @@ class ToolNode:
     def _run(self, batch: _Batch, request: ToolCallRequest) -> Any:
         """Run a tool from synchronous code; a coroutine runs on a loop, while this thread waits."""
         try:
-            result = settled(called(request.tool, request.tool_call, request.runtime))
+            with told_failure(request.tool_call, known=request.tool is not None):
+                result = settled(called(request.tool, request.tool_call, request.runtime))
         except Exception as error:
             return self._failed(batch, request, error)
         return self._answer(batch, request, result)
 
     async def _arun(self, batch: _Batch, request: ToolCallRequest) -> Any:
         """Run a tool from a coroutine; a plain function runs in a thread."""
+        tool = request.tool
         try:
-            if request.tool is not None and not request.tool.is_async:
-                result = await asyncio.to_thread(called, request.tool, request.tool_call, request.runtime)
-            else:
-                result = await called(request.tool, request.tool_call, request.runtime)
+            with told_failure(request.tool_call, known=tool is not None):
+                if tool is not None and not tool.is_async:
+                    result = await asyncio.to_thread(called, tool, request.tool_call, request.runtime)
+                else:
+                    result = await called(tool, request.tool_call, request.runtime)
         except Exception as error:
             return self._failed(batch, request, error)
         return self._answer(batch, request, result)
@@ -284,9 +288,9 @@ class ToolNode:
         """Return what a tool returned as the answer to its call."""
         call, tool = request.tool_call, request.tool
         if isinstance(result, Command):
-            return check_command(result, call, self.messages_key, batch.bare)
+            return told(call, check_command(result, call, self.messages_key, batch.bare))
         assert tool is not None
-        return answer(tool, call, result, message_class(batch.like))
+        return told(call, answer(tool, call, result, message_class(batch.like)))
 
     def _failed(self, batch: _Batch, request: ToolCallRequest, error: Exception) -> Any:
         """Return the answer that tells the model of an error, or raise it."""

@@ -220,6 +220,10 @@ class RemoteScope:
         """Send one message to the `messages` stream."""
         self._tell(("message", (message, about)))
 
+    def tool(self, data: dict[str, Any]) -> None:
+        """Send what happens to a call of a tool to the `tools` stream."""
+        self._tell(("tool", data))
+
     def heartbeat(self) -> None:
         """Note an explicit sign of life."""
         self._tell(("alive", None))

@@ -16,7 +16,7 @@ from twinstep.pregel.questions import ask
 from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.spec import NodeSpec
 from twinstep.runtime import ExecutionInfo, Runtime
-from twinstep.stream.events import Custom, Message, TaskFinished, TaskStarted, Write
+from twinstep.stream.events import Custom, Message, TaskFinished, TaskStarted, ToolCalled, Write
 from twinstep.types import CachePolicy, Interrupt, RetryPolicy, RunnableConfig, Send, TimeoutPolicy
 
 Path = tuple[Any, ...]
@@ -181,6 +181,13 @@ class Task:
         emit = self.run.emitter(Custom)
         if emit is not None and not self.fenced:
             emit(Custom(self.run.ns_path, self.run.step, value))
+
+    def tool(self, data: dict[str, Any]) -> None:
+        """Send what happens to a call of a tool to the `tools` stream."""
+        self.alive()
+        emit = self.run.emitter(ToolCalled)
+        if emit is not None and not self.fenced:
+            emit(ToolCalled(self.run.ns_path, self.run.step, data))
 
     def message(self, message: Any, about: dict[str, Any] | None = None) -> None:
         """Send one message, or a piece of one, to the `messages` stream."""

@@ -107,6 +107,13 @@ class Message(BaseEvent):
 
 
 @dataclass(slots=True)
+class ToolCalled(BaseEvent):
+    """Something happens to a model's call of a tool: it starts, tells a piece of its output, ends or fails."""
+
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
 class Interrupted(BaseEvent):
     """The run stops: at questions, or (with none) at a static breakpoint."""
 
@@ -141,6 +148,7 @@ Event = (
     | ValuesChanged
     | Custom
     | Message
+    | ToolCalled
     | Interrupted
     | CheckpointCommitted
     | RunFinished

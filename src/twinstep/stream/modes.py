@@ -16,6 +16,7 @@ from twinstep.stream.events import (
     Message,
     TaskFinished,
     TaskStarted,
+    ToolCalled,
     ValuesChanged,
     Write,
 )
@@ -102,6 +103,11 @@ def _messages(event: Event, keys: Keys) -> Any:
     return event.message, event.metadata
 
 
+def _tools(event: Event, keys: Keys) -> Any:
+    assert isinstance(event, ToolCalled)
+    return event.data
+
+
 def _tasks(event: Event, keys: Keys) -> Any:
     if isinstance(event, TaskStarted):
         start = {"id": event.id, "name": event.name, "input": event.input, "triggers": event.triggers}
@@ -137,11 +143,12 @@ FILTERS: dict[str, tuple[Render, tuple[type, ...]]] = {
     "updates": (_updates, (TaskFinished, Interrupted)),
     "custom": (_custom, (Custom,)),
     "messages": (_messages, (Message,)),
+    "tools": (_tools, (ToolCalled,)),
     "tasks": (_tasks, (TaskStarted, TaskFinished)),
     "checkpoints": (_checkpoints, (CheckpointCommitted,)),
     "debug": (_debug, (TaskStarted, TaskFinished, CheckpointCommitted)),
 }
 """For each mode: how it shows an event, and the events it looks at."""
 
-LIVE_MODES = frozenset({"custom", "messages", "tasks", "debug"})
+LIVE_MODES = frozenset({"custom", "messages", "tools", "tasks", "debug"})
 """Modes that have something to show while a node is still running."""

@@ -60,6 +60,16 @@ class _View:
     def _forwarder(self, name: str) -> Callable[[Any], None]:
         return lambda item: self._events.push(protocol_event(f"custom:{name}", self.path, item, self._seq))
 
+    def __getattr__(self, name: str) -> Any:
+        """Return the projection of a transformer, as `extensions` has it."""
+        extensions = self.__dict__.get("extensions", {})
+        if name in extensions:
+            return extensions[name]
+        raise AttributeError(
+            f"{type(self).__name__} has no '{name}', and no projection of this name ({', '.join(extensions)})."
+            + did_you_mean(name, extensions)
+        )
+
     @property
     def values(self) -> StreamChannel[Any]:
         """The state after each superstep."""
