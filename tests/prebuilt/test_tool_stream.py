@@ -48,7 +48,9 @@ def look_north() -> str:
 
 def events(found: dict[str, Any]) -> tuple[Any, ...]:
     """Show a chunk as what happened, to which call, and what of it."""
-    rest = [getattr(found[key], "content", found[key]) for key in ("input", "delta", "output", "message") if key in found]
+    rest = [
+        getattr(found[key], "content", found[key]) for key in ("input", "delta", "output", "message") if key in found
+    ]
     return (found["event"], found["tool_call_id"], *rest)
 
 
