@@ -152,6 +152,6 @@ def test_the_calls_of_a_run_that_stops_or_fails_end_with_it() -> None:
 
 def test_a_projection_that_is_not_there_says_which_are() -> None:
     run = in_graph(lambda state: {}).stream_events({"messages": []})
-    with pytest.raises(AttributeError, match="no 'tool_calls'.*values, messages, lifecycle, subgraphs"):
+    with pytest.raises(AttributeError, match=r"no 'tool_calls'.*values, messages, lifecycle, subgraphs"):
         run.tool_calls  # noqa: B018
     run.abort()

@@ -1,4 +1,4 @@
-"""The tool calls of a run while they happen: what the `tools` stream is told, and a projection of it for run streams."""
+"""The tool calls of a run while they happen: what the `tools` stream is told, and a view of it for run streams."""
 
 from __future__ import annotations
 
