@@ -290,9 +290,9 @@ class GraphDrained(GraphBubbleUp):
         self.reason = reason
 
 
-def is_invalid_resume(exc: BaseException | None) -> bool:
+def is_invalid_resume(error: BaseException | None) -> bool:
     """Tell whether an error means that an answer did not fit its question's `response_schema`."""
-    return any(note.startswith(INVALID_ANSWER) for note in getattr(exc, "__notes__", ()))
+    return any(note.startswith(INVALID_ANSWER) for note in getattr(error, "__notes__", ()))
 
 
 def causes(error: BaseException) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
@@ -56,12 +56,19 @@ class ExecutionInfo:
         """A key for this task of this run."""
         return self.task_id
 
+    def patch(self, **overrides: Any) -> ExecutionInfo:
+        """Return a copy with some fields replaced."""
+        return replace(self, **overrides)
+
 
 @dataclass(frozen=True, slots=True)
 class BaseUser:
     """The user of a server that runs the graph."""
 
     identity: str
+    display_name: str = ""
+    is_authenticated: bool = True
+    permissions: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class Runtime(Generic[ContextT]):
     def patch_execution_info(self, **changes: Any) -> Runtime[ContextT]:
         """Return a copy with some fields of `execution_info` replaced."""
         info = self.execution_info or ExecutionInfo(None, "", "")
-        return replace(self, execution_info=replace(info, **changes))
+        return replace(self, execution_info=info.patch(**changes))
 
 
 def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:

@@ -51,6 +51,10 @@ class Scope(Protocol):
         """Send one message, or a piece of one, to the `messages` stream, with what its metadata should tell besides."""
         ...
 
+    def push(self, key: str, value: Any) -> None:
+        """Add to the update of the node that this code belongs to."""
+        ...
+
     def tool(self, data: dict[str, Any]) -> None:
         """Send what happens to a call of a tool to the `tools` stream."""
         ...

@@ -46,6 +46,13 @@ class TwinstepDeprecationWarning(DeprecationWarning):
         return f"{self.message}. Deprecated since twinstep {since}, to be removed in {removal}."
 
 
+LangGraphDeprecationWarning = TwinstepDeprecationWarning
+LangGraphDeprecatedSinceV05 = TwinstepDeprecationWarning
+LangGraphDeprecatedSinceV10 = TwinstepDeprecationWarning
+LangGraphDeprecatedSinceV11 = TwinstepDeprecationWarning
+"""Names that the filters of programs use; there is one class of these warnings here."""
+
+
 def warn(warning: Warning) -> None:
     """Issue a warning at the nearest caller that is no code of this library."""
     frame, level = sys._getframe(1), 2

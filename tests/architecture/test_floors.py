@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"checkpoint", "store", "cache", "stream", "messages"}),
     frozenset({"pregel"}),
-    frozenset({"graph", "func"}),
+    frozenset({"graph", "func", "utils"}),
     frozenset({""}),
     frozenset({"models"}),
     frozenset({"prebuilt", "integrations", "testing", "cli", "server"}),

@@ -28,9 +28,20 @@ NAMES = {
     "callbacks": "GraphCallbackHandler GraphInterruptEvent GraphResumeEvent GraphLifecycleStatus",
     "channels": """BaseChannel LastValue LastValueAfterFinish AnyValue EphemeralValue UntrackedValue Topic
         BinaryOperatorAggregate DeltaChannel NamedBarrierValue NamedBarrierValueAfterFinish""",
+    "channels.base": "BaseChannel",
+    "channels.any_value": "AnyValue",
+    "channels.binop": "BinaryOperatorAggregate",
+    "channels.delta": "DeltaChannel",
+    "channels.ephemeral_value": "EphemeralValue",
+    "channels.last_value": "LastValue LastValueAfterFinish",
+    "channels.named_barrier_value": "NamedBarrierValue NamedBarrierValueAfterFinish",
+    "channels.topic": "Topic",
+    "channels.untracked_value": "UntrackedValue",
     "managed": "IsLastStep RemainingSteps",
     "managed.is_last_step": "IsLastStep RemainingSteps",
     "pregel": "Pregel NodeBuilder RetryPolicy",
+    "pregel.types": """All CachePolicy PregelExecutableTask PregelTask RetryPolicy StateSnapshot StateUpdate StreamMode
+        StreamWriter default_retry_on""",
     "pregel.remote": "RemoteGraph RemoteException",
     "pregel.protocol": "PregelProtocol StreamProtocol",
     "stream": """StreamTransformer StreamChannel GraphRunStream AsyncGraphRunStream UpdatesTransformer TasksTransformer
@@ -58,7 +69,9 @@ NAMES = {
         InjectedStore ToolRuntime""",
     "prebuilt.chat_agent_executor": "AgentState",
     "prebuilt.interrupt": "HumanInterrupt HumanInterruptConfig ActionRequest HumanResponse",
-    "warnings": "TwinstepDeprecationWarning",
+    "utils.config": "ensure_config get_config get_store get_stream_writer patch_configurable",
+    "warnings": """TwinstepDeprecationWarning LangGraphDeprecationWarning LangGraphDeprecatedSinceV05
+        LangGraphDeprecatedSinceV10 LangGraphDeprecatedSinceV11""",
     "typing": "StateT StateT_co StateT_contra InputT OutputT ContextT",
     "version": "__version__",
 }

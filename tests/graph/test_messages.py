@@ -13,6 +13,7 @@ from twinstep.func import entrypoint, task
 from twinstep.graph import START, MessagesState, StateGraph, add_messages
 from twinstep.graph.message import REMOVE_ALL_MESSAGES, push_message
 from twinstep.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from twinstep.types import RetryPolicy
 
 
 def talk(*nodes: Any) -> Any:
@@ -111,6 +112,77 @@ def test_tasks_of_an_entrypoint_push_messages_too(lane: Lane) -> None:
         return say(text).result()
 
     assert [m.content for m, _ in lane.stream(flow, "hi", stream_mode="messages")] == ["hi"]
+
+
+def test_a_pushed_message_goes_to_the_state_before_what_the_node_returns(lane: Lane) -> None:
+    class State(MessagesState):
+        notes: Annotated[list[Any], add_messages]
+
+    def speak(state: Any) -> Any:
+        push_message(AIMessage("first", id="1"))
+        push_message(AIMessage("shown only", id="2"), state_key=None)
+        push_message(AIMessage("a note", id="3"), state_key="notes")
+        return {"messages": AIMessage("second", id="4")}
+
+    graph = StateGraph(State).add_node("n", speak).add_edge(START, "n").compile()
+    out = lane.invoke(graph, {"messages": "hi"})
+    assert [message.text for message in out["messages"]] == ["hi", "first", "second"]
+    assert [message.text for message in out["notes"]] == ["a note"]
+    shown = lane.stream(graph, {"messages": "hi"}, stream_mode="messages")
+    assert [message.text for message, _ in shown] == ["first", "shown only", "a note", "second"]
+
+
+def test_what_a_failed_attempt_has_pushed_is_gone(lane: Lane) -> None:
+    attempts: list[int] = []
+
+    def speak(state: Any) -> None:
+        attempts.append(1)
+        push_message(AIMessage(f"attempt {len(attempts)}"))
+        if len(attempts) == 1:
+            raise OSError("once more")
+
+    policy = RetryPolicy(initial_interval=0)
+    graph = StateGraph(MessagesState).add_node("n", speak, retry_policy=policy).add_edge(START, "n").compile()
+    assert [message.text for message in lane.invoke(graph, {"messages": []})["messages"]] == ["attempt 2"]
+
+
+def test_what_a_task_pushes_stays_in_the_state_when_its_result_is_on_record(lane: Lane, saver: Any) -> None:
+    ran: list[str] = []
+
+    @task
+    def inner() -> None:
+        ran.append("inner")
+        push_message(AIMessage("from a task in a task"))
+
+    @task
+    def say(text: str) -> str:
+        ran.append(text)
+        push_message(AIMessage(text))
+        return str(inner().result())
+
+    def speak(state: Any) -> Any:
+        say("before").result()
+        return {"messages": AIMessage(interrupt("and?"))}
+
+    graph = StateGraph(MessagesState).add_node("n", speak).add_edge(START, "n").compile(checkpointer=saver)
+    thread = {"configurable": {"thread_id": "1"}}
+    lane.invoke(graph, {"messages": "hi"}, thread)
+    out = lane.invoke(graph, Command(resume="after"), thread)
+    assert [message.text for message in out["messages"]] == ["hi", "before", "from a task in a task", "after"]
+    assert ran == ["before", "inner"]
+
+
+@pytest.mark.parametrize("key", ["mesages", "plain"])
+def test_a_message_is_pushed_to_keys_that_collect_only(key: str, lane: Lane) -> None:
+    class State(MessagesState):
+        plain: list[Any]
+
+    def speak(state: Any) -> None:
+        push_message(AIMessage("a"), state_key=key)
+
+    graph = StateGraph(State).add_node("n", speak).add_edge(START, "n").compile()
+    with pytest.raises(InvalidUpdateError, match=rf"'n' cannot push to '{key}'.*has a reducer"):
+        lane.invoke(graph, {"messages": []})
 
 
 def test_messages_added_in_an_entrypoint_are_the_same_when_it_is_resumed(lane: Lane, saver: Any) -> None:

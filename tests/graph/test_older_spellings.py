@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypedDict
 
 import pytest
+from pydantic import BaseModel
 
 from tests.conftest import Lane
 from tests.graph.kit import S, row, says
 from twinstep.checkpoint.base import BaseCheckpointSaver
+from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.errors import InvalidConfigError
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, MessageGraph, StateGraph
 from twinstep.messages import AIMessage
 from twinstep.runtime import Runtime
 from twinstep.types import RetryPolicy
+from twinstep.utils.config import ensure_config, patch_configurable
 from twinstep.warnings import TwinstepDeprecationWarning, TwinstepWarning
 
 AT_ONCE = RetryPolicy(initial_interval=0, jitter=False)
@@ -136,11 +141,58 @@ def test_a_thread_id_may_be_a_uuid(saver: BaseCheckpointSaver, lane: Lane) -> No
     assert lane.state(graph, {"configurable": {"thread_id": str(id)}}).values == {"log": ["in", "n"]}
 
 
+@pytest.mark.parametrize("method", ["stream", "invoke"])
 @pytest.mark.parametrize(("during", "stored"), [(True, 4), (False, 1)])
 def test_checkpoint_during_is_a_durability(
-    during: bool, stored: int, saver: BaseCheckpointSaver, lane: Lane, thread: dict[str, Any]
+    during: bool, stored: int, method: str, lane: Lane, thread: dict[str, Any]
 ) -> None:
-    graph = row({"n": says("n"), "m": says("m")}).compile(saver)
+    graph = row({"n": says("n"), "m": says("m")}).compile(InMemorySaver())
     with pytest.warns(TwinstepDeprecationWarning, match="checkpoint_during= is an older spelling; use durability="):
-        lane.stream(graph, {}, thread, checkpoint_during=during)
+        lane.call(graph, method, {}, thread, checkpoint_during=during)
     assert len(lane.history(graph, thread)) == stored
+
+
+def test_both_spellings_of_the_durability_are_one_too_many(lane: Lane, thread: dict[str, Any]) -> None:
+    graph = row({"n": says("n")}).compile(InMemorySaver())
+    with pytest.raises(InvalidConfigError, match=r"Both durability= and checkpoint_during="):
+        lane.invoke(graph, {}, thread, checkpoint_during=True, durability="sync")
+    with pytest.warns(TwinstepDeprecationWarning), pytest.raises(InvalidConfigError, match="checkpoint_during 5"):
+        lane.invoke(graph, {}, thread, checkpoint_during=5)
+
+
+class Who(TypedDict):
+    name: str
+
+
+def test_a_config_schema_shows_the_context() -> None:
+    graph = StateGraph(X, Who).add_node("n", says("n")).add_edge(START, "n").compile()
+    with pytest.warns(TwinstepDeprecationWarning, match="use get_context_jsonschema"):
+        model = graph.config_schema()
+    assert model.model_validate({"configurable": {"name": "ann"}}).model_dump() == {"configurable": {"name": "ann"}}
+    with pytest.raises(ValueError, match="name"):
+        model.model_validate({"configurable": {}})
+    with pytest.warns(TwinstepDeprecationWarning):
+        assert not row({"n": says("n")}).compile().config_schema().model_fields
+
+
+def test_a_compiled_graph_has_been_validated() -> None:
+    graph = row({"n": says("n")}).compile(name="row")
+    assert graph.validate() is graph
+    assert graph.get_name() == "row"
+    assert graph.get_name("Input") == "rowInput"
+    assert issubclass(graph.input_schema, BaseModel)
+    assert graph.output_schema.model_validate({"log": ["a"]}).model_dump() == {"log": ["a"]}
+
+
+def test_warnings_are_filtered_by_the_names_there() -> None:
+    for name in ("DeprecationWarning", "DeprecatedSinceV05", "DeprecatedSinceV10", "DeprecatedSinceV11"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", getattr(import_module("twinstep.warnings"), f"LangGraph{name}"))
+            row({"n": says("n")}).set_finish_point("n")
+
+
+def test_configs_are_patched_at_their_older_path() -> None:
+    config = patch_configurable({"tags": ["a"], "configurable": {"thread_id": "1"}}, {"user": "b"})
+    assert config == {"tags": ["a"], "configurable": {"thread_id": "1", "user": "b"}}
+    assert ensure_config({"tags": ["a"]}, None, {"tags": ["b"]}) == {"tags": ["a", "b"]}

@@ -135,11 +135,11 @@ class BaseChannel(ABC, Generic[Value, Update]):
         """Return what a checkpoint has to hold, or MISSING."""
         return self.value
 
-    def from_checkpoint(self, stored: Any) -> Self:
+    def from_checkpoint(self, checkpoint: Any) -> Self:
         """Return a channel of the same kind with what a checkpoint held (MISSING: the initial value)."""
         new = self.blank()
-        if stored is not MISSING:
-            new.value = stored
+        if checkpoint is not MISSING:
+            new.value = checkpoint
         return new
 
     def consume(self) -> bool:

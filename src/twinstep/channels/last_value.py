@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from twinstep.channels.base import MISSING, BaseChannel, Update, Value, replacement
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value
 from twinstep.errors import InvalidUpdateError
 from twinstep.types import Overwrite
 
@@ -31,23 +31,6 @@ class LastValue(BaseChannel[Value, Update]):
             )
         value: Any = values[0]
         return value.value if type(value) is Overwrite else value
-
-
-class AnyValue(BaseChannel[Value, Update]):
-    """Keep the last of many writes, which are taken to be equal; a superstep without writes clears it."""
-
-    __slots__ = ()
-    transient = True
-    value: Any
-
-    def update(self, values: Sequence[Update]) -> bool:
-        if values:
-            mark = replacement(self.key, values)
-            self.value = values[-1] if mark is None else mark.value
-            return True
-        had = self.value is not MISSING
-        self.value = MISSING
-        return had
 
 
 class LastValueAfterFinish(BaseChannel[Value, Update]):
@@ -93,8 +76,8 @@ class LastValueAfterFinish(BaseChannel[Value, Update]):
     def checkpoint(self) -> Any:
         return MISSING if self.value is MISSING else [self.value, self.finished]
 
-    def from_checkpoint(self, stored: Any) -> Self:
+    def from_checkpoint(self, checkpoint: Any) -> Self:
         new = self.blank()
-        if stored is not MISSING:
-            new.value, new.finished = stored
+        if checkpoint is not MISSING:
+            new.value, new.finished = checkpoint
         return new

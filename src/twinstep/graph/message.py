@@ -13,17 +13,26 @@ from twinstep.warnings import deprecate
 __all__ = ["REMOVE_ALL_MESSAGES", "MessageGraph", "MessagesState", "add_messages", "push_message"]
 
 
-def push_message(message: MessageLike) -> Any:
-    """Send a message, or a piece of one, to the `messages` stream, and return it as a message with an id.
+def push_message(message: MessageLike, *, state_key: str | None = "messages") -> Any:
+    """Send a message, or a piece of one, to the `messages` stream and to the state; return it as a message with an id.
 
-    A message with the same id that the node returns later is not shown again.
+    A message with the same id that the node returns later is not shown again. In a task it goes to the state of the
+    node that has called the task, also when the task is found on record.
+
+    Args:
+        message: a message, or what can be made one.
+        state_key: the key of the state that it is added to, before what the node returns; None for none. A state that
+            has no `messages` with a reducer (an entrypoint, say) does not get it.
 
     Raises:
         OutsideRunError: called outside of a run.
-        InvalidUpdateError: the value is no message.
+        InvalidUpdateError: the value is no message; the state has no such key, or one without a reducer.
     """
     pushed = message if is_message(message) and message.id is not None else identified(message)[0]
-    require_scope("push_message()").message(pushed)
+    scope = require_scope("push_message()")
+    scope.message(pushed)
+    if state_key is not None:
+        scope.push(state_key, [pushed])
     return pushed
 
 

@@ -49,6 +49,9 @@ class ToolCallStream:
         completed: whether it has ended.
     """
 
+    tool_call_id: str
+    tool_name: str
+    input: Any
     output: Any
     error: str | None
 

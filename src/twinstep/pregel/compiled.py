@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy as shallow_copy
 from functools import partial
 from types import FunctionType, ModuleType
@@ -182,6 +182,17 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
                     for path, inner in child.get_subgraphs(namespace=rest or None, recurse=recurse):
                         yield f"{name}|{path}", inner
                 break
+
+    async def aget_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Do what `get_subgraphs` does, as an asynchronous iterator."""
+        for found in self.get_subgraphs(namespace=namespace, recurse=recurse):
+            yield found
+
+    def validate(self) -> Self:
+        """Return this program: whatever is made has been checked."""
+        return self
 
     def child(self, name: str) -> Any:
         """Return the graph nested in a node.

@@ -104,6 +104,27 @@ class Described(ThreadAccess[StateT, ContextT, InputT, OutputT]):
         properties = {} if context is None else {"configurable": context}
         return {"properties": properties, "title": self._title("Config"), "type": "object"}
 
+    def config_schema(self, *, include: Any = None) -> type[BaseModel]:
+        """Return a pydantic model with the context as `configurable`; use `get_context_jsonschema` instead."""
+        from twinstep.pregel.schemas import config_model
+
+        deprecate("config_schema()", "get_context_jsonschema()")
+        return config_model(self.context_schema, self._title("Config"))
+
+    @property
+    def input_schema(self) -> type[BaseModel]:
+        """The pydantic model of the input."""
+        return self.get_input_schema()
+
+    @property
+    def output_schema(self) -> type[BaseModel]:
+        """The pydantic model of the result."""
+        return self.get_output_schema()
+
+    def get_name(self, suffix: str | None = None) -> str:
+        """Return the name, with something appended."""
+        return self.name + (suffix or "")
+
     def _title(self, what: str) -> str:
         """Return the title of a schema that has no name of its own."""
         return f"{'LangGraph' if self.spec.functional else self.name}{what}"

@@ -37,6 +37,8 @@ from twinstep.types import Command, Interrupt
 T = TypeVar("T", bound=Task)
 FAILED = "failed:"
 """Begins the id of the record of a failure that was given to the node's error handler."""
+PUSHED = "pushed:"
+"""Begins the id of the record of what a call has pushed to the state of its node."""
 
 
 def attempts(task: Task) -> Program[Any]:
@@ -207,9 +209,22 @@ def _call_outcome(task: CallTask) -> Program[Any]:
             yield from keep(task, _call_record(task, "error", error))
         task.emit_finished([], error)
         raise
+    if task.pushed or PUSHED + task.id in run.records:
+        yield from _keep_pushed(task)
     yield from keep(task, _call_record(task, "result", result))
     task.emit_outcome(result)
     return result
+
+
+def _keep_pushed(task: CallTask) -> Program[None]:
+    """Hand what a call has pushed to its caller; on record, for when the call is not made again."""
+    run, id, pushed = task.run, PUSHED + task.id, list(task.pushed or ())
+    task.caller.take_pushed(pushed)
+    record = Record("writes", task.name, b"", pushed)
+    if run.saver is not None:
+        yield from keep_row(run, record_row(run, id, record))
+    elif run.memory:
+        run.records[id] = record
 
 
 def _call_record(task: CallTask, kind: RecordKind, value: Any) -> Record:
@@ -241,6 +256,8 @@ def recorded(task: CallTask) -> Record | None:
     if record.kind == "error":
         task.failed(record.value)
         raise record.value
+    if PUSHED + task.id in run.records and (pushed := run.recall(PUSHED + task.id)) is not None:
+        task.caller.take_pushed(pushed.value)
     return record if run.saver is not None else record._replace(value=own_copy(record.value))
 
 
@@ -464,6 +481,8 @@ def _writes(task: NodeTask, handler: NodeSpec | None = None) -> Program[list[Wri
 def route(task: NodeTask, node: NodeSpec, result: Any) -> Program[list[Write]]:
     """Return everything that follows from a node's result: its updates, its edges, its choices."""
     writes = node.writes(result)
+    if task.pushed:
+        writes[:0] = task.pushed
     if node.follow:
         writes.extend(node.follow)
     if node.branches:

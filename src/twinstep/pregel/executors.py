@@ -187,6 +187,8 @@ def _teller(task: Task) -> Callable[[Told], None]:
             task.write(value)
         elif kind == "message":
             task.message(*value)
+        elif kind == "push":
+            task.push(*value)
         elif kind == "tool":
             task.tool(value)
         else:

@@ -35,14 +35,11 @@ from twinstep.types import (
     retry_policies,
 )
 from twinstep.typing import ContextT, InputT, OutputT, StateT
-from twinstep.warnings import renamed
 
 Modes = StreamMode | Sequence[StreamMode]
 Version = Literal["v1", "v2"]
 DEBUG: tuple[StreamMode, ...] = ("updates", "values")
 """What `debug=True` prints."""
-DURING: dict[bool | None, Durability | None] = {None: None, True: "async", False: "exit"}
-"""What `checkpoint_during` says of the durability."""
 
 
 class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
@@ -169,6 +166,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         on_conflict: OnConflict | None = None,
         print_mode: Modes = (),
         version: Version = "v1",
+        checkpoint_during: bool | None = None,
     ) -> Any:
         """Run to the end, or to the next question, and return the output.
 
@@ -186,12 +184,21 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
             print_mode: modes whose chunks are printed too.
             version: `"v2"` returns a `GraphOutput`, whose value is an instance of the output schema. `"v1"` returns a
                 mapping of state keys, for a model or dataclass too (type checkers know only the schema).
+            checkpoint_during: an older spelling of `durability`: `async` or, when false, `exit`.
 
         Raises:
             Exception: what a node raised; with a checkpointer, `invoke(None, config)` continues from there.
         """
         options = Options(
-            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+            context,
+            output_keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            print_mode,
+            on_conflict,
+            checkpoint_during,
         )
         if stream_mode != "values":
             listener = self._listener(stream_mode, False, options, version)
@@ -248,10 +255,19 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         on_conflict: OnConflict | None = None,
         print_mode: Modes = (),
         version: Version = "v1",
+        checkpoint_during: bool | None = None,
     ) -> Any:
         """Do what `invoke` does, on the running event loop."""
         options = Options(
-            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
+            context,
+            output_keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            print_mode,
+            on_conflict,
+            checkpoint_during,
         )
         if stream_mode != "values":
             listener = self._listener(stream_mode, False, options, version)
@@ -293,7 +309,6 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
                 give pairs `(mode, chunk)`.
             debug: print updates and values too.
             subgraphs: also show what happens in nested graphs and entrypoints, each chunk after its namespace.
-            checkpoint_during: an older spelling of `durability`: `async` or, when false, `exit`.
 
         The other arguments are those of `invoke`. Closing the iterator early stops the run after its current
         superstep; the thread can be continued with `None`.
@@ -301,9 +316,16 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         Raises:
             InvalidConfigError: a mode does not exist.
         """
-        kept: Durability | None = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
         options = Options(
-            context, output_keys, interrupt_before, interrupt_after, kept, control, print_mode, on_conflict
+            context,
+            output_keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            print_mode,
+            on_conflict,
+            checkpoint_during,
         )
         if debug:
             options.print_mode = DEBUG
@@ -330,9 +352,16 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         checkpoint_during: bool | None = None,
     ) -> Chunks:
         """Do what `stream` does, on the running event loop."""
-        kept: Durability | None = renamed("checkpoint_during", "durability", DURING[checkpoint_during], durability)
         options = Options(
-            context, output_keys, interrupt_before, interrupt_after, kept, control, print_mode, on_conflict
+            context,
+            output_keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            print_mode,
+            on_conflict,
+            checkpoint_during,
         )
         if debug:
             options.print_mode = DEBUG

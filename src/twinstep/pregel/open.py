@@ -20,7 +20,7 @@ from twinstep.scope import SCOPE
 from twinstep.stream import SILENT, Observer, Printer, callback_listeners
 from twinstep.stream.log import EventLog
 from twinstep.types import DURABILITIES, NOTHING, ON_CONFLICT, Durability, OnConflict, RunnableConfig, StreamMode
-from twinstep.warnings import TwinstepWarning, warn
+from twinstep.warnings import TwinstepWarning, deprecate, warn
 
 
 @dataclass(slots=True)
@@ -35,6 +35,7 @@ class Options:
     control: RunControl | None = None
     print_mode: StreamMode | Sequence[StreamMode] = ()
     on_conflict: OnConflict | None = None
+    checkpoint_during: bool | None = None
 
 
 class RunOptions(TypedDict, total=False):
@@ -46,6 +47,7 @@ class RunOptions(TypedDict, total=False):
     control: RunControl | None
     on_conflict: OnConflict | None
     print_mode: StreamMode | Sequence[StreamMode]
+    checkpoint_during: bool | None
 
 
 DEFAULTS = Options()
@@ -76,6 +78,8 @@ def open_call(
         listeners = (*listeners, *callback_listeners(callbacks, known))
     if options.control is not None and not isinstance(options.control, RunControl):
         raise InvalidConfigError(f"control= takes a RunControl, got {options.control!r}.")
+    if options.checkpoint_during is not None:
+        options.durability = _spelled_during(options)
     if options.durability is not None:
         known_option("durability", options.durability, DURABILITIES)
         if parent is None and graph.checkpointer is None:
@@ -94,6 +98,18 @@ def open_call(
     if options.output_keys is not None:
         run.show = graph.selector(options.output_keys)
     return run, checkpoint_id
+
+
+def _spelled_during(options: Options) -> Durability:
+    """Return the durability that `checkpoint_during` stands for.
+
+    Raises:
+        InvalidConfigError: both are given, or it is no truth value.
+    """
+    if options.durability is not None:
+        raise InvalidConfigError("Both durability= and checkpoint_during=, its older spelling, are given: drop it.")
+    deprecate("checkpoint_during=", "durability=")
+    return "async" if known_option("checkpoint_during", options.checkpoint_during, (True, False)) else "exit"
 
 
 OPTIONS = frozenset(RunnableConfig.__annotations__)

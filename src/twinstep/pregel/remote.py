@@ -220,6 +220,10 @@ class RemoteScope:
         """Send one message to the `messages` stream."""
         self._tell(("message", (message, about)))
 
+    def push(self, key: str, value: Any) -> None:
+        """Add to the update of the node that this code belongs to."""
+        self._tell(("push", (key, value)))
+
     def tool(self, data: dict[str, Any]) -> None:
         """Send what happens to a call of a tool to the `tools` stream."""
         self._tell(("tool", data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, is_typeddict
 
-from pydantic import BaseModel, RootModel, create_model
+from pydantic import BaseModel, ConfigDict, RootModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from twinstep.adapter import portable
@@ -30,6 +30,12 @@ def model_of(type: Any, title: str) -> type[BaseModel]:
     if inspect.isclass(type) and issubclass(type, BaseModel):
         return type
     return create_model(title, __base__=_Root, root=(portable(type), ...))
+
+
+def config_model(context: Any, title: str) -> type[BaseModel]:
+    """Return a pydantic model of configs: with a context schema, one optional field `configurable` of its type."""
+    fields: Any = {} if context is None else {"configurable": (portable(context) | None, None)}
+    return create_model(title, __config__=ConfigDict(arbitrary_types_allowed=True), **fields)
 
 
 def json_schema(type: Any, title: str) -> dict[str, Any]:

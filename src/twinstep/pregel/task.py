@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any, Self, cast
 
+from twinstep.channels import Folding
 from twinstep.constants import NS_END, NS_SEP, RETURN
-from twinstep.errors import NodeError, OutsideRunError
+from twinstep.errors import InvalidUpdateError, NodeError, OutsideRunError, did_you_mean
 from twinstep.ids import begin_ids, id_below, path_id
 from twinstep.messages.convert import messages_in, values_of
 from twinstep.pregel.action import Action
@@ -30,6 +31,7 @@ class Task:
     Attributes:
         attempt: number of the running attempt, from 1.
         calls: how often the code has called each task or child in this attempt.
+        pushed: what the code has added to its node's update while it runs.
         pending: task futures that the code has not waited for.
         holds: whether it works in a slot of its own (see `workers.Slots`); False when it has lent it.
         gated: the same, for the gate of the event loop.
@@ -50,6 +52,7 @@ class Task:
     seen: float = 0.0
     calls: dict[Any, int] | None = None
     asked: set[Path] | None = None
+    pushed: list[Write] | None = None
     pending: list[Any] | None = None
     failure: NodeError | None = None
     cached: bool = False
@@ -126,7 +129,7 @@ class Task:
         """Start an attempt: everything is counted anew, so that the same calls find the same records."""
         self.attempt += 1
         if self.attempt > 1:
-            self.calls = self.asked = self.pending = None
+            self.calls = self.asked = self.pending = self.pushed = None
         if self.timeout is not None:
             self.began = self.seen = time.monotonic()
 
@@ -143,7 +146,7 @@ class Task:
         new = copy(self)
         new.path, new._id, new._ids = (*self.path, place), None, None
         new.attempt, new.first = 0, 0.0
-        new.calls = new.asked = new.pending = None
+        new.calls = new.asked = new.pending = new.pushed = None
         return new
 
     def occurrence(self, key: Any) -> int:
@@ -212,6 +215,26 @@ class Task:
             for message in new:
                 if message.id not in known and message.type != "remove":
                     self.tell(message)
+
+    def push(self, key: str, value: Any) -> None:
+        """Add to the update of the node that this code belongs to, if its state has such a key.
+
+        Raises:
+            InvalidUpdateError: it has none, or one that is replaced by what is written; `messages` may be missing.
+        """
+        spec = self.run.spec
+        if key in spec.keys and isinstance(spec.channels[key], Folding):
+            self.take_pushed([(key, value)])
+        elif key != "messages":
+            raise InvalidUpdateError(
+                f"'{self.name}' cannot push to '{key}': push_message(state_key=...) takes a key of the state of "
+                f"'{spec.name}' that has a reducer, or None." + did_you_mean(key, spec.keys)
+            )
+
+    def take_pushed(self, writes: list[Write]) -> None:
+        """Add what was pushed here, or in a task that this code has called."""
+        if not self.fenced:
+            self.pushed = [*(self.pushed or ()), *writes]
 
     def alive(self) -> None:
         """Note a sign of life, for idle timeouts that count every sign."""

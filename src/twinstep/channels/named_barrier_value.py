@@ -66,12 +66,12 @@ class NamedBarrierValue(BaseChannel[None, str]):
             return {"seen": sorted(self.seen), "late": sorted(self.late_names)}
         return sorted(self.seen) if self.seen else MISSING
 
-    def from_checkpoint(self, stored: Any) -> Self:
+    def from_checkpoint(self, checkpoint: Any) -> Self:
         new = self.blank()
-        if isinstance(stored, dict):
-            new.seen, new.late_names = frozenset(stored["seen"]), frozenset(stored["late"])
-        elif stored is not MISSING:
-            new.seen = frozenset(stored)
+        if isinstance(checkpoint, dict):
+            new.seen, new.late_names = frozenset(checkpoint["seen"]), frozenset(checkpoint["late"])
+        elif checkpoint is not MISSING:
+            new.seen = frozenset(checkpoint)
         return new
 
 
@@ -109,9 +109,9 @@ class NamedBarrierValueAfterFinish(NamedBarrierValue):
         stored = super().checkpoint()
         return stored if stored is MISSING else [stored, self.finished]
 
-    def from_checkpoint(self, stored: Any) -> Self:
-        if stored is MISSING:
+    def from_checkpoint(self, checkpoint: Any) -> Self:
+        if checkpoint is MISSING:
             return self.blank()
-        new = super().from_checkpoint(stored[0])
-        new.finished = stored[1]
+        new = super().from_checkpoint(checkpoint[0])
+        new.finished = checkpoint[1]
         return new

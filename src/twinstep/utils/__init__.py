@@ -1,0 +1,1 @@
+"""Module paths that programs import from: the parts are elsewhere."""
