@@ -190,16 +190,9 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
             Exception: what a node raised; with a checkpointer, `invoke(None, config)` continues from there.
         """
         options = Options(
-            context,
-            output_keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            print_mode,
-            on_conflict,
-            checkpoint_during,
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
+        options.checkpoint_during = checkpoint_during
         if stream_mode != "values":
             listener = self._listener(stream_mode, False, options, version)
             return list(stream_chunks(self, input, config, options, listener))
@@ -259,16 +252,9 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
     ) -> Any:
         """Do what `invoke` does, on the running event loop."""
         options = Options(
-            context,
-            output_keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            print_mode,
-            on_conflict,
-            checkpoint_during,
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
+        options.checkpoint_during = checkpoint_during
         if stream_mode != "values":
             listener = self._listener(stream_mode, False, options, version)
             chunks = astream_chunks(self, input, config, options, listener)
@@ -317,16 +303,9 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
             InvalidConfigError: a mode does not exist.
         """
         options = Options(
-            context,
-            output_keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            print_mode,
-            on_conflict,
-            checkpoint_during,
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
+        options.checkpoint_during = checkpoint_during
         if debug:
             options.print_mode = DEBUG
         listener = self._listener(stream_mode or self.stream_mode, subgraphs, options, version)
@@ -353,16 +332,9 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
     ) -> Chunks:
         """Do what `stream` does, on the running event loop."""
         options = Options(
-            context,
-            output_keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            print_mode,
-            on_conflict,
-            checkpoint_during,
+            context, output_keys, interrupt_before, interrupt_after, durability, control, print_mode, on_conflict
         )
+        options.checkpoint_during = checkpoint_during
         if debug:
             options.print_mode = DEBUG
         listener = self._listener(stream_mode or self.stream_mode, subgraphs, options, version)
