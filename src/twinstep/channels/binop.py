@@ -97,3 +97,31 @@ class BinaryOperatorAggregate(Folding[Value, Update]):
         for write in values:
             value = fold(value, write)
         self.value = value
+
+
+class DeltaChannel(Folding[Value, Update]):
+    """Fold all writes of a superstep at once with `reducer(value, writes)`.
+
+    The reducer must be associative over batches: `reducer(reducer(s, xs), ys) == reducer(s, xs + ys)`.
+    `snapshot_frequency` is accepted for compatibility; the journal bounds replay by size on its own.
+    """
+
+    __slots__ = ("reducer",)
+    value: Any
+
+    def __init__(
+        self, reducer: Callable[[Any, list[Any]], Any], typ: Any = list, *, snapshot_frequency: int = 100, key: str = ""
+    ) -> None:
+        super().__init__(typ, key)
+        self.reducer: Callable[[Any, list[Any]], Any] = reducer
+
+    def blank(self) -> Self:
+        new = super().blank()
+        new.reducer = self.reducer
+        return new
+
+    def _kind(self) -> tuple[Any, ...]:
+        return (self.typ, self.reducer)
+
+    def fold(self, values: Sequence[Any]) -> None:
+        self.value = self.reducer(self.value, list(values))

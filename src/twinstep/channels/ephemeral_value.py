@@ -1,4 +1,4 @@
-"""A channel whose value does not outlive a superstep."""
+"""Channels whose value does not outlive a superstep, or a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twinstep.errors import InvalidUpdateError
 from twinstep.types import Overwrite
 
 
-class Guarded(BaseChannel[Value, Update]):
+class _Guarded(BaseChannel[Value, Update]):
     """A channel that refuses several writes in one superstep unless `guard` is false (then the last one counts)."""
 
     __slots__ = ("guard",)
@@ -38,7 +38,7 @@ class Guarded(BaseChannel[Value, Update]):
         return values[-1] if mark is None else mark.value
 
 
-class EphemeralValue(Guarded[Value, Update]):
+class EphemeralValue(_Guarded[Value, Update]):
     """Show a value in the superstep after the one that wrote it, and no longer."""
 
     __slots__ = ()
@@ -53,3 +53,25 @@ class EphemeralValue(Guarded[Value, Update]):
         had = self.value is not MISSING
         self.value = MISSING
         return had
+
+
+class UntrackedValue(_Guarded[Value, Update]):
+    """Keep a value for the run and never store it, so that it may be anything: a lock, a client, a function."""
+
+    __slots__ = ()
+    saved = False
+    value: Any
+
+    def update(self, values: Sequence[Update]) -> bool:
+        if not values:
+            return False
+        self.value = self._taken(values)
+        return True
+
+    def checkpoint(self) -> Any:
+        return MISSING
+
+    def copy(self) -> Self:
+        new = self.blank()
+        new.value = self.value
+        return new

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from twinstep.channels.base import MISSING, BaseChannel, Update, Value
+from twinstep.channels.base import MISSING, BaseChannel, Update, Value, replacement
 from twinstep.errors import InvalidUpdateError
 from twinstep.types import Overwrite
 
@@ -31,6 +31,23 @@ class LastValue(BaseChannel[Value, Update]):
             )
         value: Any = values[0]
         return value.value if type(value) is Overwrite else value
+
+
+class AnyValue(BaseChannel[Value, Update]):
+    """Keep the last of many writes, which are taken to be equal; a superstep without writes clears it."""
+
+    __slots__ = ()
+    transient = True
+    value: Any
+
+    def update(self, values: Sequence[Update]) -> bool:
+        if values:
+            mark = replacement(self.key, values)
+            self.value = values[-1] if mark is None else mark.value
+            return True
+        had = self.value is not MISSING
+        self.value = MISSING
+        return had
 
 
 class LastValueAfterFinish(BaseChannel[Value, Update]):
