@@ -275,11 +275,17 @@ class NodeInterrupt(GraphInterrupt):
 
 
 class ParentCommand(GraphBubbleUp):
-    """Carries a `Command(graph=Command.PARENT)` from a child graph to the graph that contains it."""
+    """Carries each `Command(graph=Command.PARENT)` of a superstep from a child graph to the graph that contains it.
 
-    def __init__(self, command: Any) -> None:
-        super().__init__(command)
+    Attributes:
+        command: the first.
+        commands: all of them, in the order of their nodes.
+    """
+
+    def __init__(self, command: Any, *others: Any) -> None:
+        super().__init__(command, *others)
         self.command = command
+        self.commands: tuple[Any, ...] = (command, *others)
 
 
 class GraphDrained(GraphBubbleUp):

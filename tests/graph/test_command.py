@@ -282,3 +282,49 @@ def test_interrupting_packets_keep_the_results_of_their_siblings(lane: Lane, thr
 def test_the_state_class_can_be_the_update_of_a_command(lane: Lane) -> None:
     assert lane.invoke(one(lambda s: Command(update=Model(a=9, out=["u"])), Model), {"a": 1}) == {"a": 9, "out": ["u"]}
     assert lane.invoke(one(lambda s: Command(update=7), int), 1) == 7
+
+
+# ---------------------------------------------------------------------- commands for the graph around
+
+
+def around(inner: Any, **options: Any) -> Any:
+    """Return a graph around an inner one, with the nodes b and c to go to."""
+    return build({"inner": (inner, {"destinations": ["b", "c"]}), **letters("bc")}, [(START, "inner")]).compile(
+        **options
+    )
+
+
+def up(goto: str, entry: Any = None) -> Any:
+    return Command(graph=Command.PARENT, goto=goto, update={"log": [entry or f"to {goto}"]})
+
+
+@pytest.mark.parametrize("returned", [[up("b"), up("c")], [up("b"), {"log": ["lost"]}, up("c")]])
+def test_all_commands_of_a_list_reach_the_graph_around(returned: Any, colour: Colour, lane: Lane) -> None:
+    inner = one(colour(lambda state: returned))
+    assert lane.invoke(around(inner), {})["log"] == ["to b", "to c", "b", "c"]
+
+
+def test_the_commands_of_parallel_nodes_all_reach_the_graph_around(colour: Colour, lane: Lane) -> None:
+    nodes = {name: colour(lambda state, name=name: up("bc"[name == "y"], name)) for name in "xy"}
+    inner = side_by_side(nodes).compile()
+    for graph in (inner, lambda state: inner.invoke(state)):
+        if lane.is_async and graph is not inner:
+            continue
+        assert lane.invoke(around(graph), {})["log"] == ["x", "y", "b", "c"]
+
+
+def test_a_command_for_the_graph_around_does_not_stop_its_siblings(lane: Lane, thread: dict[str, Any]) -> None:
+    def ask(state: Any) -> dict[str, Any]:
+        return {"log": [interrupt("first?")]}
+
+    graph = around(side_by_side({"x": lambda state: up("b"), "y": ask}).compile(), checkpointer=InMemorySaver())
+    assert [i.value for i in lane.invoke(graph, {}, thread)["__interrupt__"]] == ["first?"]
+    assert lane.invoke(graph, Command(resume="yes"), thread)["log"] == ["to b", "b"]
+
+
+def test_a_failure_is_not_hidden_by_a_siblings_command(lane: Lane) -> None:
+    def fail(state: Any) -> None:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError, match="no"):
+        lane.invoke(around(side_by_side({"x": lambda state: up("b"), "y": fail}).compile()), {})

@@ -59,7 +59,10 @@ class Router:
             if type(result) is dict and ROOT not in keys:
                 found = list(result.items())
             else:
-                found = [w for part in (result if _is_mixed(result) else (result,)) for w in self._part(part)]
+                parts = result if _is_mixed(result) else (result,)
+                if commands := [part for part in parts if isinstance(part, Command) and part.graph == PARENT]:
+                    raise ParentCommand(*commands)
+                found = [w for part in parts for w in self._part(part)]
             for key, _ in found:
                 if key not in keys and key not in self.internal:
                     raise self.unknown_key(key, node)
@@ -73,8 +76,6 @@ class Router:
                 raise InvalidUpdateError(
                     "Command(resume=...) was returned by a node: answers are given to invoke or stream, by the caller."
                 )
-            if part.graph == PARENT:
-                raise ParentCommand(part)
             if part.graph is not None:
                 raise InvalidUpdateError(
                     f"Command(graph={part.graph!r}): graph is None (this graph) or Command.PARENT (the one around it)."

@@ -136,7 +136,7 @@ class Batch:
             task.error = running.exception()
         if self._left == 0:
             self._finished()
-        elif task.error is not None:
+        elif task.has_failed:
             self.cancel(SPARING)
 
     def cancel(self, why: str | None = None) -> None:

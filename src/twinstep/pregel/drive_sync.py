@@ -124,7 +124,7 @@ class Batch:
                 self._slots.start(Helper(self))
             if not self._stopped:
                 self._run(task)
-                if task.error is not None:
+                if task.has_failed:
                     self._failed(task)
             with self._lock:
                 self._left -= 1

@@ -472,7 +472,7 @@ def _writes(task: NodeTask, handler: NodeSpec | None = None) -> Program[list[Wri
     except ParentCommand as signal:  # from a graph nested in this node, addressed to the graph of this node
         if task.run.spec.functional:
             raise
-        result = replace(signal.command, graph=None)
+        return (yield from route(task, node, [replace(command, graph=None) for command in signal.commands]))
     if node.result is not None and not isinstance(result, Command):
         result = node.result(task.written, result)
     return (yield from route(task, node, result))

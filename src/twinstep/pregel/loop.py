@@ -198,15 +198,13 @@ def check_limits(run: Run, tasks: Sequence[NodeTask]) -> None:
 
 def raise_failures(run: Run, tasks: Sequence[NodeTask]) -> None:
     """Raise the first failure of a superstep; the others are kept with it."""
-    errors = [task.error for task in tasks if task.error is not None]
+    errors = [task.error for task in tasks if task.error is not None and task.has_failed]
+    waiting = [question for task in tasks for question in task.interrupts or ()]
     if not errors:
+        if not waiting:  # else they come first: the nodes that have commands for the graph around run again
+            _raise_commands(run, tasks)
         return
     first, others = errors[0], [e for e in errors[1:] if isinstance(e, Exception)]
-    if isinstance(first, ParentCommand) and run.parent is None:
-        raise InvalidUpdateError(
-            f"Command(graph=Command.PARENT) was returned in '{run.spec.name}', which no graph contains: {first.command}"
-        ) from None
-    waiting = [question for task in tasks for question in task.interrupts or ()]
     if waiting:
         first.add_note(f"Questions wait as well: {waiting}; answer them with Command(resume=...).")
     if others and first.__cause__ is None:
@@ -215,6 +213,17 @@ def raise_failures(run: Run, tasks: Sequence[NodeTask]) -> None:
         raise first
     finally:
         del first, errors  # the traceback holds this frame
+
+
+def _raise_commands(run: Run, tasks: Sequence[NodeTask]) -> None:
+    """Raise the commands of a superstep for the graph around, all at once."""
+    commands = [command for task in tasks if isinstance(task.error, ParentCommand) for command in task.error.commands]
+    if commands and run.parent is None:
+        raise InvalidUpdateError(
+            f"Command(graph=Command.PARENT) was returned in '{run.spec.name}', which no graph contains: {commands[0]}"
+        ) from None
+    if commands:
+        raise ParentCommand(*commands)
 
 
 def _stops(tasks: Sequence[NodeTask], names: Sequence[str]) -> bool:

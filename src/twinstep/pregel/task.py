@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from twinstep.channels import Folding
 from twinstep.constants import NS_END, NS_SEP, RETURN
-from twinstep.errors import InvalidUpdateError, NodeError, OutsideRunError, did_you_mean
+from twinstep.errors import InvalidUpdateError, NodeError, OutsideRunError, ParentCommand, did_you_mean
 from twinstep.ids import begin_ids, id_below, path_id
 from twinstep.messages.convert import messages_in, values_of
 from twinstep.pregel.action import Action
@@ -418,6 +418,11 @@ class NodeTask(Task):
     def shown_input(self) -> Any:
         trace, input = self.node.trace, self.args[0]
         return input if trace is None or trace.process_inputs is None else trace.process_inputs(input)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has failed; commands for the graph around, which are carried as errors, are no failure."""
+        return self.error is not None and not isinstance(self.error, ParentCommand)
 
     @property
     def visible(self) -> list[Write]:
