@@ -88,7 +88,7 @@ def test_both_lanes_give_the_same_chunks(colour: Colour) -> None:
     ("options", "message"),
     [
         ({"stream_mode": "valeus"}, "Unknown stream_mode 'valeus'.*Did you mean 'values'"),
-        ({"stream_mode": ["values", "tools"]}, "Unknown stream_mode 'toools'"),
+        ({"stream_mode": ["values", "toools"]}, "Unknown stream_mode 'toools'"),
         ({"stream_mode": 5}, "Unknown stream_mode 5"),
         ({"durability": "synk"}, "Unknown durability 'synk'.*Did you mean 'sync'"),
         ({"version": "v3"}, "v3"),
