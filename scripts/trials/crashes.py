@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -117,7 +118,9 @@ def through(program: Any, input: Any, config: Any) -> Any:
         input = Command(resume={question.id: "!" for question in state.interrupts})
     is_coroutine = program.name == "aflow"
     while True:
-        result = asyncio.run(program.ainvoke(input, config)) if is_coroutine else program.invoke(input, config)
+        # with "async" on PostgreSQL, what a node wrote is seen by the next one before it is stored
+        call = partial(program.ainvoke if is_coroutine else program.invoke, input, config, durability="sync")
+        result = asyncio.run(call()) if is_coroutine else call()
         state = program.get_state(config)
         if not state.interrupts:
             return result

@@ -19,6 +19,7 @@ from scripts.trials.crashes import survive
 from scripts.trials.trial import Figure, Scale, Trial
 
 from tests.checkpoint.test_postgres import kill
+from tests.pgproxy import breaking_connection
 from tests.postgres import fresh_database, running_server
 from tests.runtime.jobs import KINDS
 from twinstep.checkpoint.postgres import PostgresSaver
@@ -178,6 +179,25 @@ def _wait_for(server: Any) -> None:
             return
 
 
+def lost_answers(scale: Scale) -> Iterator[Figure]:
+    """A connection to PostgreSQL that breaks after COMMIT was sent and before its answer, at every commit."""
+    with running_server() as server, breaking_connection(server.get_uri()) as proxy:
+        for name, proxy.stored in (("it was stored", True), ("it was not", False)):
+            for kind in KINDS:
+                outcomes: list[str] = []
+                for at in range(1, 200):
+                    with closing(PostgresSaver(proxy.url)) as saver:
+                        saver.setup()
+                        proxy.at, cuts = at, proxy.cuts
+                        outcome = survive(kind, saver, at_effect(0, int), int, thread=f"{name} {kind} {at}")
+                        if proxy.cuts == cuts:  # there was no such commit
+                            break
+                        outcomes.append(outcome)
+                        proxy.at = 0
+                yield Figure(f"{kind}, {name}: cuts that nobody noticed", outcomes.count("unharmed"), 0, len(outcomes))
+                yield from tally(f"{kind}, {name}", outcomes)
+
+
 @contextmanager
 def file_limit(size: int) -> Iterator[None]:
     """Let processes that are started make no larger files."""
@@ -242,4 +262,4 @@ def fill(saver: Any, url: str) -> Iterator[Figure]:
     yield Figure("wrong results, recorded work done again, effects after the failure", not right, 0, 1)
 
 
-TRIALS: list[Trial] = [sqlite_fails, read_only_files, postgres_killed, sessions_killed, postgres_full]
+TRIALS: list[Trial] = [sqlite_fails, read_only_files, postgres_killed, sessions_killed, lost_answers, postgres_full]

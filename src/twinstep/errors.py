@@ -89,6 +89,13 @@ class CheckpointStorageError(StorageError):
     """The database refused or failed a read or a write; the earlier checkpoints are untouched."""
 
 
+class OutcomeUnknownError(CheckpointStorageError):
+    """The connection broke while a transaction was being ended: it may be stored, or not.
+
+    The run that wrote it stores nothing more. What goes on with the thread sees which it was.
+    """
+
+
 class EncodingError(TwinstepError, TypeError):
     """A value cannot be stored; the message names its place."""
 

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from tests.pgproxy import breaking_connection
 from tests.postgres import fresh_database, running_server
 from twinstep.checkpoint.base import Checkpoint, empty_checkpoint
 from twinstep.checkpoint.postgres import PostgresSaver
@@ -26,10 +27,17 @@ from twinstep.checkpoint.postgres.aio import AsyncPostgresSaver
 from twinstep.checkpoint.postgres.database import Session
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Loaded
 from twinstep.checkpoint.sql import MIGRATIONS
-from twinstep.errors import CheckpointCorruptError, CheckpointStorageError, InvalidConfigError, ThreadConflictError
+from twinstep.errors import (
+    CheckpointCorruptError,
+    CheckpointStorageError,
+    InvalidConfigError,
+    OutcomeUnknownError,
+    ThreadConflictError,
+)
 from twinstep.func import entrypoint, task
 from twinstep.ids import new_id
 from twinstep.testing.conformance.writer import Run, put, thread, values
+from twinstep.types import Command, interrupt
 
 ROOT = Path(__file__).parents[2]
 
@@ -265,6 +273,42 @@ def test_a_session_that_ends_in_mid_commit_stores_nothing_and_the_commit_is_trie
     saver._db.begin = begin  # type: ignore[method-assign]
     run.step()
     assert len(saver.load("t", "").rows) == 2
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_commit_whose_answer_is_lost_is_settled_by_the_next_run(url: str, stored: bool) -> None:
+    """The connection breaks between COMMIT and its answer, at each commit: nothing is lost, nothing done twice."""
+    commits = 0
+    with breaking_connection(url) as proxy, PostgresSaver(proxy.url) as saver:
+        proxy.stored = stored
+        while True:
+            commits += 1
+            ran: list[str] = []
+            work = task(lambda name, ran=ran: ran.append(name) or name, name="work")
+
+            @entrypoint(checkpointer=saver)
+            def flow(n: int, work: Any = work) -> list[Any]:
+                return [work("a").result(), interrupt("?"), work("b").result()]
+
+            config, proxy.at = thread(f"{commits}"), commits
+            inputs: list[Any] = [1, Command(resume="!")]
+            failures = 0
+            while inputs:
+                try:
+                    result = flow.invoke(inputs[0], config)
+                    inputs.pop(0)
+                except OutcomeUnknownError:
+                    failures += 1
+                    state = flow.get_state(config)
+                    if state.interrupts:
+                        inputs = inputs[-1:]
+                    elif state.metadata is not None:
+                        inputs = [None, *inputs[1:]]
+            assert result == ["a", "!", "b"]
+            if not failures:
+                break
+            assert len(ran) == 2 or (not stored and len(ran) == 3), (commits, ran)
+    assert commits > 6
 
 
 @pytest.mark.slow  # starts a server of its own, which also takes its time to come back

@@ -16,15 +16,11 @@ from typing import Generic, Protocol, Self, TypeVar
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
 from twinstep.checkpoint.sql import SqlProgram, Stored
-from twinstep.errors import CheckpointStorageError, TwinstepError
+from twinstep.errors import CheckpointStorageError, OutcomeUnknownError, TwinstepError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program, Ready
 
 T = TypeVar("T")
-
-
-class OutcomeUnknownError(CheckpointStorageError):
-    """The connection broke while a transaction was being ended: it may be stored, or not."""
 
 
 class Database(Protocol):

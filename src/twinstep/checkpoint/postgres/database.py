@@ -18,9 +18,14 @@ from psycopg import errors
 from psycopg.adapt import Transformer
 from psycopg.rows import tuple_row
 
-from twinstep.checkpoint.grouped import OutcomeUnknownError
 from twinstep.checkpoint.sql import SCHEMA, Dialect, SqlProgram
-from twinstep.errors import CheckpointCorruptError, CheckpointStorageError, InvalidConfigError, TwinstepError
+from twinstep.errors import (
+    CheckpointCorruptError,
+    CheckpointStorageError,
+    InvalidConfigError,
+    OutcomeUnknownError,
+    TwinstepError,
+)
 from twinstep.sql.postgres import DIALECT, native
 from twinstep.sql.schema import Program
 from twinstep.sql.source import Conn, Source
@@ -43,6 +48,7 @@ class Session:
         self._cursor = conn.cursor(row_factory=tuple_row)
         self._literal = Transformer(conn).as_literal
         self._unsent = [begin.encode()]
+        self._writes = begin != _READ
 
     def run(self, program: Program[T], foreseen: Row | None = None) -> T:
         """Run a program, sending what it writes together with the next read.
@@ -97,7 +103,7 @@ class Session:
         try:
             self._send()
         except psycopg.OperationalError as error:
-            if not self._conn.closed:
+            if not (self._conn.closed and self._writes):
                 raise
             raise OutcomeUnknownError(
                 f"The connection to PostgreSQL broke while a commit was being stored ({error}): it may be stored, or "
