@@ -135,9 +135,7 @@ def show(run: Run, loaded: Loaded, next: Follower | None) -> StateSnapshot:
     tasks = _tasks(run, last.step + 1, loaded.records, next.writes() if next is not None else (), open=head is not None)
     return StateSnapshot(
         values=run.spec.stream(run.state.view),
-        next=tuple(task.name for task in tasks if task.result is None)
-        if head is not None
-        else next_names(run.spec, run.state),
+        next=_next(tasks) if head is not None else next_names(run.spec, run.state),
         config=config_of(run, last.id),
         metadata=metadata,
         created_at=iso_time(last.id),
@@ -145,6 +143,11 @@ def show(run: Run, loaded: Loaded, next: Follower | None) -> StateSnapshot:
         tasks=tasks,
         interrupts=tuple(question for task in tasks for question in task.interrupts),
     )
+
+
+def _next(tasks: Sequence[PregelTask]) -> tuple[str, ...]:
+    """Return what is still to run; all, when all has run and its results are not applied yet: that is not the end."""
+    return tuple(task.name for task in tasks if task.result is None) or tuple(task.name for task in tasks)
 
 
 def _tasks(
