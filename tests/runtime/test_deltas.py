@@ -25,14 +25,14 @@ from twinstep.types import Overwrite, StateUpdate
 
 class State(TypedDict, total=False):
     grows: Annotated[list[Any], operator.add]
-    plain: list[Any]
+    plain: list[Any] | None
     table: dict[str, Any]
     n: int
 
 
 def change(state: State) -> State:
     """Change containers in the ways that nodes do: shorten, extend, edit one item, share."""
-    plain = state.get("plain", [])
+    plain = state.get("plain") or []
     match state.get("n", 0) % 4:
         case 0:
             return {"plain": plain[:-1]}
@@ -63,7 +63,7 @@ updates = st.fixed_dictionaries(
     {},
     optional={
         "grows": items | items.map(Overwrite),
-        "plain": items,
+        "plain": items | st.none(),
         "table": st.dictionaries(st.sampled_from("xyz"), items, max_size=2),
         "n": st.integers(0, 9),
     },
@@ -228,3 +228,40 @@ def test_many_more_programs(kind):
         run(kind, program)
 
     check()
+
+
+# ---------------------------------------------------------------------- one run
+
+
+class Anything(TypedDict, total=False):
+    x: Any
+
+
+@pytest.mark.parametrize("between", [None, "1", {}], ids=repr)
+@pytest.mark.parametrize("after", [[1], [1, 2], [2]], ids=repr)
+def test_a_list_after_something_else_has_not_grown_from_the_list_before(between, after):
+    values = [[1], between, after]
+    nodes = [(f"n{i}", lambda state, value=value: {"x": value}) for i, value in enumerate(values)]
+    graph = StateGraph(Anything).add_sequence(nodes).add_edge(START, "n0").compile(saver := InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"x": 0}, config)
+    saver.kept = Kept()
+    assert [state.values.get("x") for state in graph.get_state_history(config)] == [after, between, [1], 0, None]
+
+
+def test_a_node_that_waits_for_others_twice_is_stored_each_time():
+    """What starts it is a list that is unset and set again."""
+    graph = (
+        StateGraph(State)
+        .add_node("first", lambda state: {"n": state.get("n", 0) + 1})
+        .add_node("last", lambda state: {}, defer=True)
+        .add_edge(START, "first")
+        .add_edge("first", "last")
+        .add_conditional_edges("last", lambda state: "first" if state["n"] < 3 else "__end__", ["first", "__end__"])
+        .compile(saver := InMemorySaver())
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"n": 0}, config)
+    saver.kept = Kept()
+    due = [state.next for state in graph.get_state_history(config)]
+    assert due == [(), *[("last",), ("first",)] * 3, ("__start__",)]

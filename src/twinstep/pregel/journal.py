@@ -256,9 +256,12 @@ def change_of(run: Run, name: str, writes: Sequence[TaskWrites], last: dict[str,
     if not channel.saved:
         return None
     value = channel.checkpoint()
+    if type(value) is not list:
+        run.growth.note(name, None)  # a list that comes after it has not grown from the one before it
     if value is MISSING:
         return [UNSET]
     if name == PREVIOUS and value is state.view.get(END) and END in state.dirty:
+        run.growth.note(name, None)
         return [SAME, END]
     if type(value) is list:
         # the checkpoint of the input still waits: nothing but channels has seen what was read
