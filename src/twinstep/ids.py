@@ -59,9 +59,7 @@ def path_id(path: tuple[Any, ...]) -> str:
 
 def begin_ids(path: tuple[Any, ...]) -> blake2b:
     """Hash a path once for the ids of the places right below it (see `id_below`)."""
-    h = _blank.copy()
-    h.update(repr(path)[:-1].encode("utf-8", "surrogatepass"))
-    return h
+    return _hashed(_blank, repr(path)[:-1])
 
 
 def id_below(begun: blake2b, name: str, place: Any) -> str:
@@ -69,13 +67,17 @@ def id_below(begun: blake2b, name: str, place: Any) -> str:
     return _id(begun, f", {name!r}, {place!r})")
 
 
+def question_id(path: tuple[Any, ...]) -> str:
+    """Return the id of a question: 32 hexadecimal digits."""
+    return _hashed(_blank, repr(path)).hexdigest()
+
+
 def _id(begun: blake2b, rest: str) -> str:
-    h = begun.copy()
-    h.update(rest.encode("utf-8", "surrogatepass"))
-    digits = h.hexdigest()
+    digits = _hashed(begun, rest).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def question_id(path: tuple[Any, ...]) -> str:
-    """Return the id of a question: 32 hexadecimal digits."""
-    return blake2b(repr(path).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _hashed(begun: blake2b, rest: str) -> blake2b:
+    h = begun.copy()
+    h.update(rest.encode("utf-8", "surrogatepass"))
+    return h

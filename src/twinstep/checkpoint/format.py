@@ -291,18 +291,20 @@ def replay(place: Place, chain: Sequence[Checkpoint], known: dict[str, Any] | No
             state, owned = {}, set()
         if START in state:
             c.writes = [_filled(task, state[START]) for task in c.writes]
-        for channel, change in c.changes.items():
-            if change[0] != SAME:
-                _apply_change(state, owned, channel, change, c.writes)
+        same: list[tuple[str, str]] = []
         for channel, change in c.changes.items():
             if change[0] == SAME:
-                owned -= {channel, change[1]}
-                state[channel] = state[change[1]]
+                same.append((channel, change[1]))
+            else:
+                _apply_change(state, owned, channel, change, c.writes)
+        for channel, other in same:
+            owned -= {channel, other}
+            state[channel] = state[other]
     return state
 
 
 def _filled(task: TaskWrites, input: Any) -> TaskWrites:
-    return task._replace(writes=[(k, input[k] if v is SAME_AS_INPUT else v) for k, v in task.writes])
+    return TaskWrites(task.id, task.name, [(k, input[k] if v is SAME_AS_INPUT else v) for k, v in task.writes])
 
 
 def _apply_change(

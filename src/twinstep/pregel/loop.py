@@ -159,6 +159,8 @@ def _stop(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome]:
 def open_questions(run: Run, tasks: Sequence[NodeTask]) -> tuple[Interrupt, ...]:
     """Return what was asked now, and what was asked before and has not been reached this time."""
     known = {question.id: question for task in tasks for question in task.interrupts or ()}
+    if not run.records:
+        return tuple(known.values())
     again = {QUESTIONS + task.id for task in tasks if task.interrupts}
     earlier = [run.recall(id) for id in run.records if id.startswith(QUESTIONS) and id not in again]
     for question, _ in pending_questions([record for record in earlier if record is not None], run.root.answers):

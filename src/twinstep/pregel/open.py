@@ -113,6 +113,7 @@ def _spelled_during(options: Options) -> Durability:
 
 
 OPTIONS = frozenset(RunnableConfig.__annotations__)
+KINDS = (("configurable", (dict, Mapping)), ("metadata", (dict, Mapping)), ("tags", (list, tuple)))
 
 
 def checked(config: RunnableConfig) -> int:
@@ -133,7 +134,7 @@ def checked(config: RunnableConfig) -> int:
             raise InvalidConfigError(f"{name} must be an integer of at least 1, got {value!r}.")
     if config.get("max_concurrency") == 0:
         raise InvalidConfigError("max_concurrency must be an integer of at least 1, got 0; None means no limit.")
-    for name, kind in (("configurable", Mapping), ("metadata", Mapping), ("tags", list | tuple)):
+    for name, kind in KINDS:
         if name in config and not isinstance(config.get(name), kind):
             raise InvalidConfigError(
                 f"config['{name}'] cannot be {config.get(name)!r}; a config looks like {{'configurable': "
