@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Final
 
 from twinstep.errors import EncodingError
@@ -35,21 +36,20 @@ def storable(obj: Any, at: str = "") -> Any:
 
 def holds_buffer(obj: Any) -> bool:
     """Tell whether a bytearray or memoryview is anywhere in a value that has been packed."""
-    waiting: list[Any] = [(obj,)]
-    while waiting:
-        items = waiting.pop()
-        classes = set(map(type, items))
+    level: list[Any] = [obj]  # as deep in the value as each other
+    while True:
+        classes: set[type[Any]] = set(map(type, level))
         if classes & _BUFFERS:
             return True
-        if classes <= SCALARS:
-            continue
-        for item in items:
-            cls = type(item)
+        below: list[Any] = []
+        for cls in classes - SCALARS:
+            items = [item for item in level if type(item) is cls]
+            below += chain.from_iterable(items if cls is dict or cls is list else map(parts_of, items))
             if cls is dict:
-                waiting += (item.keys(), item.values())
-            elif cls not in SCALARS:
-                waiting.append(item if cls is list else parts_of(item))
-    return False
+                below += chain.from_iterable(item.values() for item in items)
+        if not below:
+            return False
+        level = below
 
 
 class Walk:
