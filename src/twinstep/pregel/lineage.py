@@ -54,29 +54,32 @@ class Lineage:
         """Whether reading goes through many small checkpoints since the joint, so that the next should be a joint."""
         return self._rows >= STRIDE and self._length - self._at_joint[1] < self._rows * SMALL
 
-    def note(self, changes: Mapping[str, Change]) -> None:
-        """Take note of what changed since the last checkpoint."""
+    def note(self, changes: Mapping[str, Change]) -> bool:
+        """Take note of what changed since the last checkpoint, and tell whether that was a list that has grown."""
+        grown = False
         for name, change in changes.items():
-            kept = change[1] if change[0] in (EXTEND, SPLICE) else ALL
+            kept = ALL
+            if change[0] in (EXTEND, SPLICE):
+                kept, grown = change[1], True
             if kept < self.changed.get(name, kept + 1):
                 self.changed[name] = kept
+        return grown
 
     def follow(self, checkpoint: Checkpoint, cost: int) -> None:
         """Take note that a checkpoint follows, whose blob has so many bytes."""
         if checkpoint.base == checkpoint.parent:
-            self.note(checkpoint.changes)
             self._rows += 1
-            self._add(checkpoint, cost)
+            self._add(cost, grown=self.note(checkpoint.changes))
             return
         if checkpoint.base == checkpoint.id:
             self._size, self._length = cost, 0
         else:
             self._size, self._length = self._at_joint
-            self._add(checkpoint, cost)
+            self._add(cost, grown=self.note(checkpoint.changes))
         self.joint, self._rows, self.changed = checkpoint.id, 0, {}
         self._at_joint = self._size, self._length
 
-    def _add(self, checkpoint: Checkpoint, cost: int) -> None:
-        if [change for change in checkpoint.changes.values() if change[0] in (SPLICE, EXTEND)]:
+    def _add(self, cost: int, *, grown: bool) -> None:
+        if grown:
             self._size += cost
         self._length += cost + ROW
