@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.programs import Boom, State, Switch, after, chain, fan, noted, recorded, shape
+from tests.runtime.programs import LONG, Boom, State, Switch, after, chain, fan, noted, recorded, shape
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.config import get_config
-from twinstep.errors import EmptyInputError, GraphDrained, InvalidConfigError
+from twinstep.errors import EmptyInputError, GraphDrained, InvalidConfigError, NodeTimeoutError
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
 from twinstep.runtime import RunControl
@@ -375,3 +375,34 @@ def test_a_fork_that_stops_at_once_is_stored_with_its_question(lane, saver, thre
     (question,) = lane.invoke(graph, None, asked, durability="exit")["__interrupt__"]
     assert lane.state(graph, thread).interrupts == (question,)
     assert lane.invoke(graph, Command(resume="second"), thread, durability="exit")["log"] == ["a", "second"]
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_what_is_nested_in_an_attempt_that_timed_out_keeps_what_it_has_finished(saver, thread, durability):
+    ran, first = list[str](), Switch()
+
+    @task
+    async def work(name: str) -> str:
+        ran.append(name)
+        return name
+
+    @entrypoint()
+    async def child(n: int) -> str:
+        name = await work("a")
+        if first.on:
+            await asyncio.sleep(LONG)
+        return name
+
+    @task(timeout=0.1)
+    async def outer() -> str:
+        return await child.ainvoke(1)
+
+    @entrypoint(checkpointer=saver)
+    async def flow(n: int) -> str:
+        return await outer()
+
+    with pytest.raises(NodeTimeoutError):
+        asyncio.run(flow.ainvoke(1, thread, durability=durability))
+    first.on = False
+    assert asyncio.run(flow.ainvoke(None, thread, durability=durability)) == "a"
+    assert ran == ["a"]

@@ -210,6 +210,39 @@ def test_the_same_question_of_two_children_is_two_questions(lane: Lane, saver: B
     assert lane.invoke(flow, Command(resume={second.id: "no"}), thread) == [[0, "yes"], [1, "no"]]
 
 
+@task
+def asks(x: Any) -> Any:
+    return interrupt(f"{x}?")
+
+
+@entrypoint()
+def asking(x: Any) -> Any:
+    return [work(x).result(), asks(x).result()]
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "a call": lambda x: asks(x).result(),
+    "a nested run": lambda x: asking.invoke(x)[-1],
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_what_was_asked_in_a_call_that_is_not_made_again_is_no_lost_answer(lane, saver, thread, what):
+    calls = [CALLS[what], CALLS[what]]
+
+    @entrypoint(checkpointer=saver)
+    def flow(x: Any) -> Any:
+        return [call(n) for n, call in enumerate(calls)]
+
+    lane.invoke(flow, 1, thread)
+    lane.invoke(flow, Command(resume="first"), thread)
+    del calls[1]
+    with pytest.raises(NonDeterminismError, match=r"not asked a question again that was answered \('1\?'\)"):
+        lane.invoke(flow, Command(resume="second"), thread)
+    calls.append(CALLS[what])
+    assert lane.invoke(flow, None, thread) == ["first", "second"]
+
+
 def test_the_idempotency_key_is_the_same_at_every_resume(lane, saver, thread):
     keys: list[str] = []
 

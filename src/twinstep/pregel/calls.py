@@ -10,7 +10,7 @@ from typing import Any
 from twinstep.errors import NonDeterminismError, ProgramChangedError
 from twinstep.ids import path_id
 from twinstep.pregel.questions import not_asked
-from twinstep.pregel.run import QUESTIONS, Run
+from twinstep.pregel.run import QUESTIONS, Position, Run
 from twinstep.pregel.task import Path, Task
 
 LENGTH = 120
@@ -88,10 +88,24 @@ def check_made(task: Task) -> None:
         _check_calls(task)
     answers = run.root.answers
     if answers and run.saver is not None:
-        own, asked = task.position, task.asked or ()
         for position in answers:
-            if position[:-1] == own and position not in asked:
+            if not _reached(task, position):
                 raise not_asked(run.root, task.name, position)
+
+
+def _reached(task: Task, position: Position) -> bool:
+    """Tell whether code that has ended has come to the place of a question, if that is below it."""
+    own = task.position
+    if position[: len(own)] != own:
+        return True
+    step, *rest = position[len(own) :]
+    calls = task.calls or {}
+    if not rest:
+        return position in (task.asked or ())
+    if step == "nested":
+        return bool(calls.get(("child",), 0) > int(rest[0]))
+    number = rest[0]  # of a call, unless that has a key
+    return not isinstance(number, int) or bool(calls.get(task.run.spec.past.node(step), 0) > number)
 
 
 def _check_calls(task: Task) -> None:

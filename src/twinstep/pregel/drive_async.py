@@ -339,6 +339,7 @@ async def _timed_call(effect: Call) -> Any:
         while True:
             wait = remaining(effect.task, effect.timeout)
             if wait <= 0:
+                effect.task.closing = True
                 raise give_up(effect.task, effect.timeout)
             try:
                 done, _ = await asyncio.wait({running}, timeout=wait)
@@ -352,6 +353,7 @@ async def _timed_call(effect: Call) -> Any:
         if not running.done():
             running.cancel()
             await asyncio.wait({running})
+        effect.task.closing = False
 
 
 async def _join(effect: Join) -> list[tuple[BaseException, bool]]:

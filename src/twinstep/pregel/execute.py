@@ -153,7 +153,7 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
     """
     parent = run.parent
     while isinstance(parent, Task):
-        if parent.fenced:
+        if parent.fenced and not parent.closing:
             raise OutsideRunError(f"What '{parent.name}' had started was given up; nothing of it is stored any more.")
         parent = parent.run.parent
     root = run.root

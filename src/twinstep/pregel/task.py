@@ -38,6 +38,7 @@ class Task:
         written: what the nodes of the run nested in it wrote, when it is a graph used as a node.
         cached: whether the outcome comes from the cache.
         fenced: whether the engine has given the running attempt up; what it still does is ignored.
+        closing: whether a coroutine of it that was cancelled has not ended: what is nested there stores how far it got.
         unwanted: whether nobody waits for the outcome any more, because what it belongs to has failed.
         awaited: the coroutine of this task that a thread waits for.
     """
@@ -57,6 +58,7 @@ class Task:
     failure: NodeError | None = None
     cached: bool = False
     fenced: bool = False
+    closing: bool = False
     gated: bool = False
     unwanted: bool = False
     awaited: Any = None
