@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from types import FrameType
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -67,7 +68,7 @@ class Schema:
             return lambda view: view.value(ROOT)
         keys, build = (*self.keys, *self.managed), self.build
         if build is _same:
-            return View.whole if all_keys <= frozenset(keys) else lambda view: view.pick(keys)
+            return methodcaller("whole") if all_keys <= frozenset(keys) else methodcaller("pick", keys)
         return lambda view: build(view.pick(keys))
 
     def checks(self) -> dict[str, Check]:

@@ -15,7 +15,7 @@ from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
 from twinstep.pregel.kept import KeptState
 from twinstep.pregel.lineage import Lineage
-from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
+from twinstep.pregel.spec import NodeSpec, Preview, ProgramSpec, View
 from twinstep.pregel.state import State
 from twinstep.runtime import RunControl
 from twinstep.scope import Scope
@@ -319,7 +319,7 @@ class Run:
         if not node.managed:
             return view
         remaining = self.stop_step - self.step + 1
-        view = view.copy()
+        view = Preview(view)
         for key, value in node.managed:
             view[key] = value.read(remaining)
         return view

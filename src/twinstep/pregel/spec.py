@@ -60,7 +60,7 @@ class View(dict[str, Any]):
         values.pop(START, None)
         return self._own(values) if self.containers else values
 
-    def pick(self, keys: Iterable[str]) -> dict[str, Any]:
+    def pick(self, keys: Collection[str]) -> dict[str, Any]:
         """Return the values of some keys, as far as they are available."""
         return self._own({key: self[key] for key in keys if key in self})
 
@@ -76,6 +76,30 @@ class View(dict[str, Any]):
             if key in values:
                 values[key] = own(values[key]) if key in self.nested else values[key].copy()
         return values
+
+
+class Preview(View):
+    """A view that shows other values for some keys; those of the rest are not copied."""
+
+    __slots__ = ("below",)
+
+    def __init__(self, below: View) -> None:
+        self.below: View = below
+
+    def whole(self) -> dict[str, Any]:
+        values = self.below.whole()
+        values.update(super().whole())
+        return values
+
+    def pick(self, keys: Collection[str]) -> dict[str, Any]:
+        below = self.below
+        if self.containers or below.containers:
+            values = {**below.pick(keys), **super().pick(keys)}
+            return {key: values[key] for key in keys if key in values}
+        return {key: self[key] if key in self else below[key] for key in keys if key in self or key in below}
+
+    def value(self, key: str) -> Any:
+        return super().value(key) if key in self else self.below.value(key)
 
 
 PASS = Action(lambda input: input)

@@ -7,9 +7,8 @@ from copy import copy
 from typing import Any
 
 from twinstep.channels import MISSING, BaseChannel
-from twinstep.constants import START
 from twinstep.errors import InvalidUpdateError, did_you_mean
-from twinstep.pregel.spec import ProgramSpec, View
+from twinstep.pregel.spec import Preview, ProgramSpec, View
 from twinstep.stream.events import Write
 
 
@@ -137,12 +136,11 @@ class State:
 
     def preview(self, writes: Sequence[Write]) -> View:
         """Return the view as it would be with one task's writes applied, leaving the state as it is."""
-        view = self.view.copy()
-        view.drop(START)
         touched: dict[str, list[Any]] = {}
         for name, value in writes:
             if name in self.spec.shared:
                 touched.setdefault(name, []).append(value)
+        view = Preview(self.view)
         for name, values in touched.items():
             value = self.channels[name].preview(values)
             if value is not MISSING:
