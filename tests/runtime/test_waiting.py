@@ -15,8 +15,9 @@ import pytest
 
 from tests.conftest import Lane
 from tests.runtime.kennel import Kennel, needs_processes
-from tests.runtime.programs import LONG, State, chain
+from tests.runtime.programs import LONG, State, chain, within
 from twinstep.checkpoint.memory import InMemorySaver
+from twinstep.checkpoint.postgres import PostgresSaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import InvalidConfigError, ThreadConflictError
 from twinstep.func import entrypoint
@@ -217,15 +218,69 @@ def test_processes_wait_for_each_other(tmp_path: Path):
     assert sorted(pairs) == [[f"{n} in", f"{n} out"] for n in range(3)]
 
 
+def stepping(saver: Any, **options: Any) -> Any:
+    graph = StateGraph(Log).add_node("step", lambda s: {"log": ["out"]}).add_edge(START, "step")
+    return graph.compile(saver, on_conflict="wait", **options)
+
+
 @needs_processes
-def test_a_killed_process_is_waited_for_no_longer_than_the_limit(lane: Lane, tmp_path: Path):
+@pytest.mark.parametrize("limit", [1000 * LONG, None])
+def test_a_killed_process_is_not_waited_for(lane: Lane, tmp_path: Path, thread: Any, limit: float | None):
     path = tmp_path / "threads.sqlite"
     with Kennel("append_in_turn") as kennel:
         dog = kennel.start(path=str(path), name="killed", pause=LONG)
         dog.wait_for(Path(f"{path}.killed"))
         assert dog.kill()
     with SqliteSaver(path) as saver:
-        graph = StateGraph(Log).add_node("step", lambda s: {"log": ["out"]}).add_edge(START, "step")
-        compiled = graph.compile(saver, on_conflict="wait", conflict_timeout=0.05)
-        result = lane.invoke(compiled, {"log": ["in"]}, {"configurable": {"thread_id": "1"}})
+        graph = stepping(saver, conflict_timeout=limit)
+        result = within(LONG, lambda: lane.invoke(graph, {"log": ["in"]}, thread))
     assert result["log"] == ["killed in", "in", "out"]
+
+
+@needs_processes
+def test_a_process_that_lives_is_waited_for_without_limit_and_never_overtaken(lane: Lane, tmp_path: Path, thread: Any):
+    path = tmp_path / "threads.sqlite"
+    with Kennel("append_in_turn") as kennel, SqliteSaver(path) as saver:
+        dog = kennel.start(path=str(path), name="slow", pause=0.3)
+        dog.wait_for(Path(f"{path}.slow"))
+        with pytest.raises(ThreadConflictError, match="busy"):
+            lane.invoke(stepping(saver, conflict_timeout=0.03), {"log": ["in"]}, thread)
+        result = lane.invoke(stepping(saver, conflict_timeout=None), {"log": ["in"]}, thread)
+        assert dog.said() == "done"
+    assert result["log"] == ["slow in", "slow out", "in", "out"]
+
+
+def test_where_the_life_of_a_run_is_not_known_there_is_a_limit(postgres_database: str, lane: Lane, thread: Any):
+    """Two savers stand for two processes."""
+    meeting = Meeting()
+    with (
+        PostgresSaver(postgres_database) as one,
+        PostgresSaver(postgres_database) as two,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        one.delete_thread("1")
+        first = pool.submit(chain(meeting.wait).compile(one).invoke, {"x": 1}, thread)
+        assert meeting.arrived.wait(LONG)
+        graph = chain("after").compile(two, on_conflict="wait", conflict_timeout=None)
+        with pytest.raises(InvalidConfigError, match="PostgresSaver cannot tell"):
+            lane.invoke(graph, {"x": 2}, thread)
+        meeting.go_on.set()
+        assert first.result(LONG)["log"] == [1]
+        assert lane.invoke(graph, {"x": 2}, thread)["log"] == [1, "after"]
+
+
+def test_a_run_whose_process_may_be_dead_is_overtaken_after_the_limit(postgres_database: str, lane: Lane, thread: Any):
+    meeting = Meeting()
+    with (
+        PostgresSaver(postgres_database) as one,
+        PostgresSaver(postgres_database) as two,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        one.delete_thread("1")
+        first = pool.submit(chain(meeting.wait).compile(one).invoke, {"x": 1}, thread)
+        assert meeting.arrived.wait(LONG)
+        graph = chain("after").compile(two, on_conflict="wait", conflict_timeout=0.03)
+        assert lane.invoke(graph, {"x": 2}, thread)["log"] == ["after"]
+        meeting.go_on.set()
+        with pytest.raises(ThreadConflictError):
+            first.result(LONG)

@@ -166,6 +166,10 @@ class Journal(ABC):
         """Tell whether a run is known to have ended, whatever is stored of it."""
         return self._left.get(thread_id) == run
 
+    def works_on(self, thread_id: str) -> bool | None:
+        """Tell whether a run works on a thread; None: none of this process, and of others it is not known."""
+        return True if thread_id in self._live else None
+
     def _forked(self) -> None:
         """Start over in a forked child, where no run and no thread of the parent goes on."""
         self.kept = Kept()

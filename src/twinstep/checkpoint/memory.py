@@ -115,6 +115,10 @@ class InMemorySaver(BaseCheckpointSaver):
         self._threads: dict[str, _Thread] = {}
         self._lock = threading.Lock()
 
+    def works_on(self, thread_id: str) -> bool:
+        """Tell whether a run works on a thread: they are all of this process."""
+        return thread_id in self._live
+
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None) -> Loaded:
         """Read the head of a namespace, or one of its checkpoints."""
         with self._lock:

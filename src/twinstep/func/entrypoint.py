@@ -57,7 +57,8 @@ class entrypoint:  # a decorator, written like one
         timeout: seconds that one attempt of the body may take.
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
         on_conflict: what a run does while another one works on its thread: fail (`"error"`), or wait for its end.
-        conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
+        conflict_timeout: seconds for which the other run may store nothing before one that waits gives up; None: as
+            long as that run lives.
         version: number of the form of what is saved, kept with every checkpoint; 0 where none was given.
         renamed: tasks by the name they had before; None for those that are no longer wanted.
         migrations: by version, what turns the saved value (`previous`) into that of the next version.
@@ -90,7 +91,7 @@ class entrypoint:  # a decorator, written like one
         *,
         on_mismatch: Mismatch = "error",
         on_conflict: OnConflict = "error",
-        conflict_timeout: float = CONFLICT_TIMEOUT,
+        conflict_timeout: float | None = CONFLICT_TIMEOUT,
         version: int = 0,
         renamed: Mapping[str, str | None] | None = None,
         migrations: Mapping[int, Callable[[Any], Any]] | None = None,

@@ -37,7 +37,7 @@ class ThreadOptions(PastOptions, total=False):
 
     on_mismatch: Mismatch
     on_conflict: OnConflict
-    conflict_timeout: float
+    conflict_timeout: float | None
 
 
 class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
@@ -53,7 +53,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         config: defaults of every run.
         on_mismatch: what a resumed run does when it makes other calls than were recorded.
         on_conflict: what a run does while another one works on its thread: fail, or wait for its end.
-        conflict_timeout: seconds for which the other run may store nothing before one that waits gives it up.
+        conflict_timeout: seconds for which the other run may store nothing before one that waits gives up; None: as
+            long as that run lives.
         past: how threads are read that an earlier version of the program has stored; see `Past`.
 
     Attributes:
@@ -80,7 +81,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         config: RunnableConfig | None = None,
         on_mismatch: Mismatch = "error",
         on_conflict: OnConflict = "error",
-        conflict_timeout: float = CONFLICT_TIMEOUT,
+        conflict_timeout: float | None = CONFLICT_TIMEOUT,
         **past: Unpack[PastOptions],
     ) -> None:
         self.spec = spec

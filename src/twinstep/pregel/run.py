@@ -209,7 +209,7 @@ class Run:
     durability: Durability = "async"
     mismatch: Mismatch = "error"
     on_conflict: OnConflict = "error"
-    conflict_timeout: float = CONFLICT_TIMEOUT
+    conflict_timeout: float | None = CONFLICT_TIMEOUT
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()
     show: Callable[[View], Any] = None  # type: ignore[assignment]  # the specification's when it is not given

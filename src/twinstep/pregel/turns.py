@@ -6,7 +6,7 @@ from typing import Any
 
 from twinstep.checkpoint.base import Journal
 from twinstep.checkpoint.rows import Loaded
-from twinstep.errors import ThreadConflictError
+from twinstep.errors import InvalidConfigError, ThreadConflictError
 from twinstep.pregel.effects import Program, Sleep
 from twinstep.pregel.journal import load_state
 from twinstep.pregel.questions import names_questions
@@ -24,8 +24,9 @@ def open_in_turn(run: Run, input: Any, checkpoint_id: str | None) -> Program[Ope
     Whatever another run has stored meanwhile is what this one goes on from.
 
     Raises:
-        ThreadConflictError: a run of this process works on the thread and has stored nothing for
+        ThreadConflictError: a run that is known to live works on the thread and has stored nothing for
             `run.conflict_timeout` seconds, or an answer that names no question would have to wait.
+        InvalidConfigError: there is no such limit, and whether that run lives is not known.
     """
     saver = run.saver
     assert saver is not None
@@ -40,7 +41,7 @@ def open_in_turn(run: Run, input: Any, checkpoint_id: str | None) -> Program[Ope
 
 
 def _wait(run: Run, saver: Journal, input: Any) -> Program[Loaded]:
-    """Enter the thread when no run works on it, or when that of another process has been silent for too long.
+    """Enter the thread when no run works on it, or when one that may be dead has been silent for too long.
 
     Returns what was seen then; whoever changes the thread after that look keeps this run from claiming it.
     """
@@ -54,8 +55,12 @@ def _wait(run: Run, saver: Journal, input: Any) -> Program[Loaded]:
         now = (loaded.epoch, loaded.head, len(loaded.records))
         silent = silent + pause if now == before else 0.0
         before = now
-        if silent >= run.conflict_timeout:
-            saver.enter(run.place.thread_id, run.token)  # refuses, if that run is one of this process
+        if run.conflict_timeout is None:
+            _check_known(run, saver)
+        elif silent >= run.conflict_timeout:
+            if saver.works_on(run.place.thread_id):
+                raise conflict
+            saver.enter(run.place.thread_id, run.token)
             return loaded
         pause = min(2 * pause, LONGEST)
         yield Sleep(pause)
@@ -64,7 +69,8 @@ def _wait(run: Run, saver: Journal, input: Any) -> Program[Loaded]:
 def _entered(run: Run, saver: Journal, loaded: Loaded) -> ThreadConflictError | None:
     """Enter the thread; return why that is not possible."""
     thread_id = run.place.thread_id
-    if loaded.holder is not None and _working(loaded) and not saver.has_left(thread_id, loaded.holder):
+    ended = not _working(loaded) or saver.has_left(thread_id, loaded.holder or "")
+    if loaded.holder is not None and not ended and saver.works_on(thread_id) is not False:  # which is: it was killed
         return ThreadConflictError(
             f"Thread '{thread_id}' is busy: run '{loaded.holder}' works on it, so run '{run.id}' was not started.",
             thread_id=thread_id,
@@ -76,6 +82,14 @@ def _entered(run: Run, saver: Journal, loaded: Loaded) -> ThreadConflictError | 
     except ThreadConflictError as conflict:
         return conflict
     return None
+
+
+def _check_known(run: Run, saver: Journal) -> None:
+    if saver.works_on(run.place.thread_id) is None:
+        raise InvalidConfigError(
+            f"conflict_timeout=None waits as long as the run that works on thread '{run.place.thread_id}' lives, and a "
+            f"{type(saver).__name__} cannot tell that of a run of another process: give a number of seconds."
+        )
 
 
 def _working(loaded: Loaded) -> bool:

@@ -87,6 +87,11 @@ class SqliteDatabase:
         when_forked(self.forked)
 
     @property
+    def file(self) -> str | None:
+        """The path of the file; None when there is none, or it is only known to SQLite."""
+        return None if self._path == MEMORY or self._path.startswith("file:") else self._path
+
+    @property
     def flowing(self) -> bool:
         """Tell whether the database is open and readers and a writer do not wait for each other."""
         return self._mode in ("wal", "memory")
@@ -321,4 +326,4 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _path_of(conn: sqlite3.Connection) -> str:
-    return conn.execute("PRAGMA database_list").fetchone()[2] or MEMORY
+    return os.fsdecode(conn.execute("PRAGMA database_list").fetchone()[2]) or MEMORY

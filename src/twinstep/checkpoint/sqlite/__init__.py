@@ -10,6 +10,7 @@ from typing import Final, Self
 from twinstep.checkpoint.grouped import Job, SqlSaver
 from twinstep.checkpoint.rows import Commit, Known, Loaded
 from twinstep.checkpoint.sql import SCHEMA, Dialect, SqlProgram
+from twinstep.checkpoint.sqlite.presence import Presence
 from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program
@@ -68,6 +69,7 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
         super().__init__(db, _PROGRAM, serde=serde)
         self.overlaps: bool = synchronous == "FULL"  # waits for the disk; with NORMAL a commit costs less than a thread
         self._pages = 0
+        self._presence = Presence(db.file)
 
     @classmethod
     def from_conn_string(
@@ -80,6 +82,34 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
     ) -> Self:
         """Return a saver for a file; use it in `with` or `async with`, or call `close` at the end."""
         return cls(conn_string, serde=serde, synchronous=synchronous, busy_timeout=busy_timeout)
+
+    # ------------------------------------------------------------------ runs of this process
+
+    def enter(self, thread_id: str, run: str) -> None:
+        """Note that a run of this process works on a thread, and tell others."""
+        super().enter(thread_id, run)
+        self._presence.enter(thread_id)
+
+    def leave(self, thread_id: str, run: str) -> None:
+        """Note that a run has ended."""
+        if self._live.get(thread_id) == run:
+            self._presence.leave(thread_id)
+        super().leave(thread_id, run)
+
+    def works_on(self, thread_id: str) -> bool | None:
+        """Tell whether a run works on a thread, in this process or another one."""
+        return super().works_on(thread_id) or self._presence.elsewhere(thread_id)
+
+    def close(self) -> None:
+        """Close the file, unless it was given as a connection; the saver cannot be used afterwards."""
+        super().close()
+        self._presence.close()
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._presence.close()
+
+    # ------------------------------------------------------------------ transactions
 
     async def aload(
         self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None
