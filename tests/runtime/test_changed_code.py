@@ -443,3 +443,15 @@ def test_the_command_checks_a_file(tmp_path: Path):
     assert [(done.returncode, done.stderr) for done in outcomes] == [(0, ""), (1, "")]
     assert "all stored threads can go on" in outcomes[0].stdout
     assert "t: 'LangGraph' lacks" in outcomes[1].stdout
+
+
+def test_a_reducer_that_cannot_take_the_stored_value_is_told_with_its_key_and_type(lane, saver, thread):
+    Before: Any = TypedDict("Before", {"x": int})
+    After: Any = TypedDict("After", {"x": Annotated[list[int], operator.add]})
+    lane.invoke(
+        StateGraph(Before).add_sequence([("a", lambda s: {})]).add_edge(START, "a").compile(saver), {"x": 1}, thread
+    )
+    graph = StateGraph(After).add_sequence([("a", lambda s: {})]).add_edge(START, "a").compile(saver)
+    with pytest.raises(TypeError) as caught:
+        lane.invoke(graph, {"x": [2]}, thread)
+    assert "key 'x' of 'LangGraph', which holds a value of type int" in caught.value.__notes__[0]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.runtime.programs import LONG, State, at, chain, noted, shape
+from twinstep.checkpoint.grouped import SqlSaver
+from twinstep.checkpoint.postgres import PostgresSaver
 from twinstep.checkpoint.rows import Commit
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointStorageError
@@ -18,11 +21,11 @@ from twinstep.func import entrypoint, task
 from twinstep.types import Command, interrupt
 
 
-class Held(SqliteSaver):
+class Held(SqlSaver[Any]):
     """Keeps commits of checkpoints back until they are let go; may fail from the `fail`-th commit on."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, synchronous="FULL")
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.go_on, self.arrived = threading.Event(), threading.Event()
         self.go_on.set()
         self.log: list[str] = []
@@ -48,9 +51,27 @@ class Held(SqliteSaver):
         self.go_on.clear()
 
 
+class HeldFile(Held, SqliteSaver):
+    pass
+
+
+class HeldServer(Held, PostgresSaver):
+    pass
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def another(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Held]:
+    """Opens savers on one database where commits wait, for a disk or a server."""
+    if request.param == "sqlite":
+        return lambda: HeldFile(tmp_path / "threads.sqlite", synchronous="FULL")
+    url = request.getfixturevalue("postgres_database")
+    return lambda: HeldServer(url)
+
+
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Held]:
-    with Held(tmp_path / "threads.sqlite") as saver:
+def held(another: Callable[[], Held]) -> Iterator[Held]:
+    with another() as saver:
+        saver.delete_thread("1")
         yield saver
 
 
@@ -81,10 +102,10 @@ def test_other_modes_and_a_listener_of_checkpoints_wait(lane, held, thread, dura
         assert seen == [1, 1, 1]
 
 
-def test_what_is_returned_is_stored(lane, held, thread, tmp_path):
+def test_what_is_returned_is_stored(lane, held, another, thread):
     graph = chain("a", "b").compile(held)
     result = lane.invoke(graph, {"x": 1}, thread)
-    with SqliteSaver(tmp_path / "threads.sqlite") as other:
+    with another() as other:
         assert graph.copy({"checkpointer": other}).get_state(thread).values == result
 
 

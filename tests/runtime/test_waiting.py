@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import Lane
 from tests.runtime.kennel import Kennel, needs_processes
 from tests.runtime.programs import LONG, State, chain, within
+from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.postgres import PostgresSaver
 from twinstep.checkpoint.sqlite import SqliteSaver
@@ -23,6 +24,11 @@ from twinstep.errors import InvalidConfigError, ThreadConflictError
 from twinstep.func import entrypoint
 from twinstep.graph import START, StateGraph
 from twinstep.types import Command, interrupt
+
+
+@pytest.fixture
+def saver(every_saver: BaseCheckpointSaver) -> BaseCheckpointSaver:
+    return every_saver
 
 
 class Meeting:

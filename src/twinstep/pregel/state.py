@@ -87,7 +87,8 @@ class State:
             try:
                 changed = channel.update(values)
             except Exception as error:
-                error.add_note(f"While applying {len(values)} write(s) to key '{name}' of '{self.spec.name}'")
+                held = f", which holds a value of type {type(self.view[name]).__name__}" if name in self.view else ""
+                error.add_note(f"While applying {len(values)} write(s) to key '{name}' of '{self.spec.name}'{held}")
                 raise
             if changed:
                 self._note(name, channel)
