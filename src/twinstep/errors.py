@@ -73,6 +73,10 @@ class InvalidConfigError(TwinstepError, ValueError):
     """A config or a call's option has a value that cannot be used."""
 
 
+class InvalidArgumentError(InvalidConfigError, TypeError):
+    """An argument is of a type that cannot be used."""
+
+
 class CheckpointNotFoundError(TwinstepError, LookupError):
     """A checkpoint id that does not exist on the thread was asked for."""
 

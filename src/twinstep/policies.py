@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
+from twinstep.arguments import expect_function
 from twinstep.errors import InvalidConfigError, TwinstepError
 
 
@@ -157,6 +158,8 @@ class TimeoutPolicy:
             if seconds is not None and not seconds > 0:
                 raise InvalidConfigError(f"{name} must be greater than 0 seconds, got {seconds!r}.")
             object.__setattr__(self, name, seconds)
+        if self.refresh_on not in ("auto", "heartbeat"):
+            raise InvalidConfigError(f"refresh_on is 'auto' or 'heartbeat', got {self.refresh_on!r}.")
 
     @classmethod
     def of(cls, value: Timeout) -> TimeoutPolicy | None:
@@ -181,6 +184,10 @@ class TracePolicy:
 
     process_inputs: Callable[[Any], Any] | None = None
     process_outputs: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("process_inputs", "process_outputs"):
+            expect_function(f"TracePolicy({name}=...)", getattr(self, name))
 
 
 def omit_payload(_value: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import (
     runtime_checkable,
 )
 
+from twinstep.arguments import expect, expect_type
 from twinstep.errors import InvalidConfigError, OutsideRunError
 from twinstep.policies import (
     CachePolicy,
@@ -110,6 +111,7 @@ Durability = Literal["sync", "async", "exit"]
 DURABILITIES: tuple[Durability, ...] = ("sync", "async", "exit")
 Mismatch = Literal["error", "rerun", "accept"]
 """What a resumed run does when it asks for something else than was recorded."""
+MISMATCHES: tuple[Mismatch, ...] = ("error", "rerun", "accept")
 OnConflict = Literal["error", "wait"]
 """What a run does while another one works on its thread."""
 ON_CONFLICT: tuple[OnConflict, ...] = ("error", "wait")
@@ -483,6 +485,9 @@ def interrupt(value: Any, *, response_schema: Any = None, key: str | None = None
         >>> order.invoke(Command(resume=3), thread)
         'tea: 3'
     """
+    if response_schema is not None and not isinstance(response_schema, Mapping):
+        expect_type("interrupt(response_schema=...)", response_schema)
+    expect("interrupt(key=...)", key, str, "a name")
     scope = current_scope()
     if scope is None:
         raise OutsideRunError("interrupt() was called outside of a run; call it in a node, a task or an entrypoint.")

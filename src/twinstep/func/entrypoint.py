@@ -109,8 +109,8 @@ class entrypoint:  # a decorator, written like one
             "on_conflict": on_conflict,
             "conflict_timeout": conflict_timeout,
             "version": version,
-            "renamed": renamed or {},
-            "migrations": migrations or {},
+            "renamed": renamed,
+            "migrations": migrations,
         }
         self.cache_policy: CachePolicy | None = CachePolicy.of(cache_policy)
         self.retry: tuple[RetryPolicy, ...] = retry_policies(spelled("retry", "retry_policy", retry, retry_policy))

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from twinstep.arguments import expect, expect_function
 from twinstep.errors import GraphValidationError
 from twinstep.pregel.action import Action
 from twinstep.pregel.executors import Where, placed
@@ -47,8 +48,8 @@ class TaskFunction(Generic[P, T]):
                 f"Task '{self.action.name}' is a generator, which has no result to record: return a list instead, and "
                 "send what should be seen at once to get_stream_writer()."
             )
-        self.name: str = name or self.action.name
-        self.key = key
+        self.name: str = expect("task(name=...)", name, str, "a name") or self.action.name
+        self.key: Callable[P, str] | None = expect_function("task(key=...)", key)
         self.retry_policy, self.cache_policy = retry_policies(retry_policy), CachePolicy.of(cache_policy)
         self.timeout: TimeoutPolicy | None = TimeoutPolicy.of(timeout)
         if cache_policy is not None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from twinstep.arguments import expect_several
 from twinstep.graph.schema import hints_of
 from twinstep.types import Command
 
@@ -37,9 +38,10 @@ def literals(fn: Any, name: str) -> list[str] | None:
     return list(get_args(annotation)) if get_origin(annotation) is Literal else None
 
 
-def destinations_of(given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
+def destinations_of(node: str, given: Mapping[str, str] | Sequence[str] | None, action: Any) -> dict[str, str] | None:
     """Return where a node's commands may go: as given, or as annotated by `-> Command[Literal[...]]`."""
     if given is not None:
+        expect_several(f"add_node('{node}', destinations=...)", given, "a list of node names, or a mapping of them")
         return dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, "")
     annotation = _annotation(action, "return")
     for part in (annotation, *get_args(annotation)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, Self, Unpack
 
+from twinstep.arguments import expect, expect_several, expect_type
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
@@ -16,7 +17,7 @@ from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import Action
-from twinstep.pregel.compiled import ThreadOptions, names_of
+from twinstep.pregel.compiled import ThreadOptions, check_renamed, names_of
 from twinstep.pregel.executors import Where, placed
 from twinstep.serde import register_schema_types
 from twinstep.stream.transformers import check_transformers
@@ -92,11 +93,11 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         output: type[OutputT] | None = None,
     ) -> None:
         self.state_schema = state_schema
-        self.context_schema: type[ContextT] | None = renamed(
-            "config_schema", "context_schema", config_schema, context_schema
+        self.context_schema: type[ContextT] | None = expect_type(
+            "context_schema=", renamed("config_schema", "context_schema", config_schema, context_schema)
         )
-        self.input_schema: Any = renamed("input", "input_schema", input, input_schema) or state_schema
-        self.output_schema: Any = renamed("output", "output_schema", output, output_schema) or state_schema
+        self.input_schema: Any = _given(renamed("input", "input_schema", input, input_schema), state_schema)
+        self.output_schema: Any = _given(renamed("output", "output_schema", output, output_schema), state_schema)
         self.nodes: dict[str, NodeDef] = {}
         self.edges: set[tuple[str, str]] = set()
         self.waiting_edges: set[tuple[tuple[str, ...], str]] = set()
@@ -181,19 +182,19 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             placed(Action(action), executor),
             self._node_schema(renamed("input", "input_schema", input, input_schema), action, error_handler),
             defer,
-            metadata,
+            expect(f"add_node('{node}', metadata=...)", metadata, Mapping, "a mapping"),
             None if policy is None else retry_policies(policy),
             CachePolicy.of(cache_policy),
             None if error_handler is None else Action(error_handler),
-            destinations_of(destinations, action),
+            destinations_of(node, destinations, action),
             TimeoutPolicy.of(timeout),
-            trace_policy,
+            expect(f"add_node('{node}', trace_policy=...)", trace_policy, TracePolicy, "a TracePolicy"),
         )
         return self
 
     def _node_schema(self, given: Any, action: Any, handler: Any) -> Any:
         """Return what a node reads; take it, and the types that its code names, into the graph."""
-        schema = given or first_parameter_type(action) or self.state_schema
+        schema = _given(given, first_parameter_type(action) or self.state_schema)
         self.add_schema(schema)
         register_schema_types(action)
         if handler is not None:
@@ -305,6 +306,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             GraphValidationError: the node has a branch of this name.
         """
         self._note_change("an edge")
+        expect("add_conditional_edges(source, ...)", source, str, "the name of a node", optional=False)
         action = Action(path)
         branches = self.branches.setdefault(source, {})
         name = action.name
@@ -324,6 +326,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             GraphValidationError: the sequence is empty.
         """
+        expect_several("add_sequence(...)", nodes, "a list of functions, or of pairs (name, function)")
         if not nodes:
             raise GraphValidationError("Sequence requires at least one node.")
         previous: str | None = None
@@ -395,6 +398,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """
         from twinstep.graph.compile import compile_spec
 
+        expect("compile(name=...)", name, str, "a name")
         before = _breakpoints(interrupt_before)
         after = _breakpoints(interrupt_after)
         self.validate((*before, *after))
@@ -408,10 +412,15 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             **threads,
         )
         graph.builder = self
+        check_renamed(graph)
         graph.print_mode = ("updates", "values") if debug else ()
         graph.transformers = check_transformers(transformers)
         self.compiled = True
         return graph
+
+
+def _given(schema: Any, other: Any) -> Any:
+    return other if schema is None else schema
 
 
 def _is_plain(channel: AnyChannel) -> bool:

@@ -46,7 +46,7 @@ def transitions(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
             yield _jump(builder, name, end, label or None)
         handler = node.error_handler or builder.defaults.error_handler
         if handler is not None:
-            for end in destinations_of(None, handler.fn) or ():
+            for end in destinations_of("", None, handler.fn) or ():
                 yield _jump(builder, name, end, "error")
 
 

@@ -18,13 +18,14 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from twinstep.arguments import expect, expect_several, expect_type
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import END, START
 from twinstep.errors import GraphValidationError
@@ -123,6 +124,18 @@ class AgentPlan:
     def __post_init__(self) -> None:
         if self.version not in ("v1", "v2"):
             raise GraphValidationError(f"Invalid version {self.version!r} of an agent; it is 'v1' or 'v2'.")
+        if not isinstance(self.tools, ToolNode):
+            expect_several(
+                "create_react_agent(tools=...)", self.tools, "a list of tools (which may be empty), or a ToolNode"
+            )
+        if not callable(self.prompt) and not hasattr(self.prompt, "invoke"):
+            wanted = "a text, a message, a function of the state or a runnable"
+            if not hasattr(self.prompt, "content"):
+                expect("create_react_agent(prompt=...)", self.prompt, str, wanted)
+        if not isinstance(self.response_format, tuple | Mapping):
+            expect_type("create_react_agent(response_format=...)", self.response_format)
+        expect("create_react_agent(name=...)", self.name, str, "a name")
+        expect_type("create_react_agent(state_schema=...)", self.state_schema)
         structured = self.response_format is not None
         self.state: Any = self.state_schema or (AgentStateWithStructuredResponse if structured else AgentState)
         _check_state(self.state, structured)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypedDict
 
+from twinstep.arguments import expect, expect_function, expect_several
 from twinstep.constants import END
 from twinstep.errors import GraphValidationError, InvalidUpdateError
 from twinstep.func import entrypoint
@@ -153,11 +154,15 @@ class ToolNode:
         wrap_tool_call: Wrapper | None = None,
         awrap_tool_call: AsyncWrapper | None = None,
     ) -> None:
-        self.name, self.tags, self.messages_key = name, tags, messages_key
+        self.name = expect("ToolNode(name=...)", name, str, "a name", optional=False)
+        self.messages_key = expect("ToolNode(messages_key=...)", messages_key, str, "a state key", optional=False)
+        self.tags = tags
+        for option, wrapper in (("wrap_tool_call", wrap_tool_call), ("awrap_tool_call", awrap_tool_call)):
+            expect_function(f"ToolNode({option}=...)", wrapper)
         self.errors: ErrorPolicy = ErrorPolicy(handle_tool_errors)
         self._wrap, self._awrap = wrap_tool_call, awrap_tool_call
         self._tools: dict[str, AnyTool] = {}
-        for found in map(as_tool, tools):
+        for found in map(as_tool, expect_several("ToolNode(tools)", tools, "a list of tools")):
             if found.name in self._tools:
                 raise GraphValidationError(f"Two tools have the name '{found.name}'; rename one, tool(name='...').")
             self._tools[found.name] = found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twinstep.adapter import adapter
+from twinstep.arguments import expect_function, expect_several
 from twinstep.errors import GraphValidationError, InvalidUpdateError, did_you_mean
 from twinstep.prebuilt.outcome import message_class
 from twinstep.prebuilt.tool_node import calls_of
@@ -46,7 +47,8 @@ class ValidationNode:
         tags: list[str] | None = None,
     ) -> None:
         self.name, self.tags = name, tags
-        self._format = format_error or _words
+        self._format = expect_function("ValidationNode(format_error=...)", format_error) or _words
+        expect_several("ValidationNode(schemas)", schemas, "a list of models, tools or functions")
         self.schemas_by_name: dict[str, Any] = dict(map(_named, schemas))
 
     def invoke(self, input: Any, config: RunnableConfig | None = None) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints, overload
 
 from twinstep.adapter import adapter, portable
+from twinstep.arguments import expect
 from twinstep.errors import GraphValidationError, TwinstepError
 from twinstep.prebuilt.injection import Source, ToolInjectionError, ToolRuntime, source_of
 from twinstep.pregel.action import Action, name_of
@@ -114,7 +115,7 @@ class Tool:
             raise GraphValidationError(f"A tool is made of a function, got {type(func).__name__}.")
         self.func, self.action = func, Action(func)
         register_schema_types(func)
-        self.name: str = name or name_of(func)
+        self.name: str = expect("tool(name)", name, str, "a name") or name_of(func)
         self.return_direct = return_direct
         self.response_format: ResponseFormat = response_format
         self.is_async: bool = self.action.is_async

@@ -9,15 +9,17 @@ from types import FunctionType, ModuleType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, is_typeddict
 
 from twinstep.adapter import adapter
+from twinstep.arguments import expect, expect_seconds, expect_type
 from twinstep.channels import BaseChannel
 from twinstep.checkpoint.base import Journal
-from twinstep.constants import CONFLICT_TIMEOUT
+from twinstep.constants import CONFLICT_TIMEOUT, START
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.pregel.action import Action, unwrap
 from twinstep.pregel.past import Past, PastOptions
 from twinstep.pregel.spec import NodeSpec, ProgramSpec, View
 from twinstep.scope import SCOPE
 from twinstep.types import (
+    MISMATCHES,
     ON_CONFLICT,
     CachePolicy,
     Mismatch,
@@ -92,10 +94,10 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         for name, value, method in (("store", store, "batch"), ("cache", cache, "get")):
             if value is not None and not hasattr(value, method):
                 raise InvalidConfigError(f"{name}= takes a {name}, such as InMemory{name.title()}(), got {value!r}.")
-        self.context_schema, self.config = context_schema, config
-        self.on_mismatch: Mismatch = on_mismatch
+        self.context_schema, self.config = expect_type("context_schema=", context_schema), config
+        self.on_mismatch: Mismatch = known_option("on_mismatch", on_mismatch, MISMATCHES)
         self.on_conflict: OnConflict = known_option("on_conflict", on_conflict, ON_CONFLICT)
-        self.conflict_timeout = conflict_timeout
+        self.conflict_timeout: float = expect_seconds("conflict_timeout=", conflict_timeout, optional=False)
         self.stream_mode: StreamMode = "updates"
         self.step_timeout: float | None = None
         self.transformers: Sequence[Any] = ()
@@ -274,7 +276,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
             InvalidConfigError: an attribute does not exist.
         """
         new = shallow_copy(self)
-        for name, value in (update or {}).items():
+        for name, value in expect("copy(...)", update or {}, Mapping, "a mapping of attributes").items():
             known_option("attribute", name, tuple(vars(self)))
             setattr(new, name, value)
         return new
@@ -346,6 +348,25 @@ def _filled(cell: Any) -> bool:
         return False
 
 
+def check_renamed(graph: Compiled[Any, Any, Any, Any]) -> None:
+    """Check that what `renamed` says things are called now exists: as a state key, a node, or a task that one uses.
+
+    Raises:
+        InvalidConfigError: it does not.
+    """
+    wanted = {new for new in graph.spec.past.renamed.values() if new is not None} - {*graph.spec.keys, *graph.nodes}
+    if not wanted:
+        return
+    used = (each for node in graph.nodes.values() for each in used_by(node.action.fn))
+    tasks = {each.name for each in used if isinstance(getattr(each, "action", None), Action)}
+    known = [*graph.spec.keys, *(name for name in graph.nodes if name != START), *sorted(tasks)]
+    for name in sorted(wanted - tasks):
+        raise InvalidConfigError(
+            f"renamed= says that something is called '{name}' now, and '{graph.name}' has no state key, node or task "
+            f"of this name ({', '.join(known)})." + did_you_mean(name, known)
+        )
+
+
 def names_of(what: str, names: str | Iterable[str]) -> tuple[str, ...]:
     """Return one name or several as a tuple.
 
@@ -354,9 +375,7 @@ def names_of(what: str, names: str | Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(names, str):
         return (names,)
-    if not isinstance(names, Iterable):
-        raise InvalidConfigError(f"{what} is a name or a list of names, got {names!r}.")
-    return tuple(names)
+    return tuple(expect(what, names, Iterable, "a name or a list of names", optional=False))
 
 
 def known_option(name: str, value: T, known: Sequence[T]) -> T:

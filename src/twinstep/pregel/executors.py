@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from twinstep.errors import GraphValidationError, did_you_mean
@@ -100,7 +100,8 @@ def reference_of(action: Action) -> str:
         GraphValidationError: it has none, or wants what cannot cross.
     """
     code = action.code
-    if not isinstance(code, FunctionType) or "<" in code.__qualname__ or action.is_generator:
+    found = isinstance(code, FunctionType) or (isinstance(code, BuiltinFunctionType) and code.__module__)
+    if not found or "<" in code.__qualname__ or action.is_generator:
         raise GraphValidationError(
             f"'{action.name}' cannot run in another process: only a function at the top level of a module can be found "
             f"there by its name, and this is {getattr(code, '__qualname__', repr(code))}."

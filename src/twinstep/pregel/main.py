@@ -6,11 +6,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Literal, Unpack, cast, overload
 
+from twinstep.arguments import expect, expect_seconds, expect_several
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
 from twinstep.errors import GraphInterrupt, InvalidConfigError
 from twinstep.pregel import drive_sync
 from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
 from twinstep.pregel.chunks import Chunks, astream_chunks, bubble, stream_chunks
+from twinstep.pregel.compiled import names_of
 from twinstep.pregel.loop import Outcome, execute
 from twinstep.pregel.open import Options, RunOptions, open_call
 from twinstep.pregel.run import Run
@@ -18,7 +20,7 @@ from twinstep.pregel.run_streams import RunStreams
 from twinstep.pregel.spec import ProgramSpec
 from twinstep.pregel.workers import block_loop, waiting_for
 from twinstep.runtime import RunControl
-from twinstep.stream import Listener
+from twinstep.stream import Listener, check_modes
 from twinstep.stream.transformers import Factory, check_transformers
 from twinstep.types import (
     NOTHING,
@@ -101,21 +103,26 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         retry = retry_policies(retry_policy)
         if spec is None:
             parts = Parts(
-                name=name,
-                nodes=nodes or {},
-                channels=channels or {},
-                input_channels=input_channels,
-                output_channels=output_channels,
-                stream_channels=stream_channels,
-                interrupt_before=_several(interrupt_before_nodes),
-                interrupt_after=_several(interrupt_after_nodes),
+                name=expect("Pregel(name=...)", name, str, "a name", optional=False),
+                nodes=expect("Pregel(nodes=...)", nodes or {}, Mapping, "a mapping of names and nodes"),
+                channels=expect("Pregel(channels=...)", channels or {}, Mapping, "a mapping of names and channels"),
+                input_channels=_names("input_channels=", input_channels),
+                output_channels=_names("output_channels=", output_channels),
+                stream_channels=None if stream_channels is None else _names("stream_channels=", stream_channels),
+                interrupt_before=names_of("interrupt_before_nodes=", interrupt_before_nodes),
+                interrupt_after=names_of("interrupt_after_nodes=", interrupt_after_nodes),
                 retry=retry,
-                cache=cache_policy,
+                cache=CachePolicy.of(cache_policy),
             )
             spec, stream_mode = program(parts), stream_mode or "values"
         super().__init__(spec, **options)
-        self.retry_policy, self.cache_policy, self.step_timeout = retry, cache_policy, step_timeout
+        self.retry_policy, self.cache_policy, self.step_timeout = (
+            retry,
+            CachePolicy.of(cache_policy),
+            expect_seconds("step_timeout=", step_timeout),
+        )
         self.stream_mode: StreamMode = stream_mode or self.stream_mode
+        check_modes(self.stream_mode)
         self.print_mode: tuple[StreamMode, ...] = DEBUG if debug else ()
         self.transformers: Sequence[Factory] = check_transformers(stream_transformers)
         self.stream_eager = stream_eager
@@ -375,6 +382,7 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         """
         from concurrent.futures import ThreadPoolExecutor
 
+        expect_several("batch(inputs)", inputs, "a list of inputs")
         # opened here and in order, so that nested runs have the same namespaces at every resume
         opened = [open_call(self, each, Options(**options)) for each in _each(config, len(inputs))]
         for run, _ in opened:
@@ -409,12 +417,14 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
         """Do what `batch` does, on the running event loop."""
         from asyncio import gather
 
+        expect_several("abatch(inputs)", inputs, "a list of inputs")
         runs = [self.ainvoke(i, c, **options) for i, c in zip(inputs, _each(config, len(inputs)), strict=True)]
         return cast(list[OutputT], await gather(*runs, return_exceptions=return_exceptions))
 
 
-def _several(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _names(what: str, names: str | Sequence[str]) -> str | Sequence[str]:
+    """Return one name, which stands for its bare value, or several."""
+    return names if isinstance(names, str) else names_of(what, names)
 
 
 def _each(config: Any, n: int) -> Sequence[RunnableConfig | None]:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
+from twinstep.arguments import expect
 from twinstep.constants import PREVIOUS, TASKS
 from twinstep.errors import ProgramChangedError
 
 BRANCH, JOIN = "branch:to:", "join:"
 """How the channels of edges and of joins begin."""
+_EXAMPLES = {"renamed": "{'old': 'new'}", "migrations": "{0: function}"}
 Stored = dict[str, Any]
 """What a checkpoint holds of every channel."""
 
@@ -36,6 +38,19 @@ class Past:
     version: int = 0
     renamed: Mapping[str, str | None] = field(default_factory=dict)
     migrations: Mapping[int, Callable[[Any], Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expect("version=", self.version, int, "a whole number", optional=False)
+        for name in ("renamed", "migrations"):
+            given = expect(f"{name}=", getattr(self, name), Mapping, f"a mapping such as {_EXAMPLES[name]}")
+            object.__setattr__(self, name, {} if given is None else given)
+        for old, new in self.renamed.items():
+            expect(f"renamed={{{old!r}: ...}}", new, str, "the name it has now, or None")
+        for version, migrate in self.migrations.items():
+            expect("migrations=", version, int, f"a mapping such as {_EXAMPLES['migrations']}", optional=False)
+            expect(
+                f"migrations={{{version}: ...}}", migrate, Callable, "a function of the state's values", optional=False
+            )
 
     def channel(self, name: str) -> str | None:
         """Return what a channel is called now."""

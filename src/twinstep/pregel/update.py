@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from twinstep.arguments import expect_several
 from twinstep.checkpoint.format import Checkpoint, Record, Source, decode_checkpoint, decode_record
 from twinstep.checkpoint.rows import Loaded, Status
 from twinstep.constants import COPY, END, INPUT, NS_END, START
@@ -50,7 +51,7 @@ def update_state(
             yield from approve(run, loaded)
         writers = last_writers(run, loaded)
         asked = open_questions(run, loaded)
-        for updates in supersteps:
+        for updates in expect_several("bulk_update_state(supersteps)", supersteps, "a list of lists of StateUpdate"):
             writers = yield from _superstep(run, updates, writers, done)
             done = []
         yield from carry_questions(run, asked)

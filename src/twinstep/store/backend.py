@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
+from twinstep.arguments import expect
 from twinstep.errors import InvalidConfigError
 from twinstep.serde import Serializer
 from twinstep.store.base import (
@@ -125,7 +126,7 @@ class BackendStore(BaseStore):
     def _prepare(self, ops: Iterable[Op[Any]]) -> Batch:
         """Check operations and encode what they write; whatever is to be refused is refused here."""
         batch, writes = Batch(0, [], {}, [], Texts([], [])), dict[tuple[Namespace, str], tuple[Write, list[str]]]()
-        for n, op in enumerate(ops):
+        for n, op in enumerate(expect("store.batch(...)", ops, Iterable, "a list of operations", optional=False)):
             batch.count += 1
             match op:
                 case PutOp():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from logging import Logger, getLogger
 from typing import Any, Final, TypedDict
 
+from twinstep.arguments import expect
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.store.validate import NOT_PROVIDED, check_ttl
 
@@ -41,7 +42,7 @@ class Expiry:
     """
 
     def __init__(self, config: TTLConfig | None) -> None:
-        config = config or {}
+        config = expect("The store's ttl=", config, Mapping, "a mapping such as {'default_ttl': 60}") or {}
         for name in config:
             if name not in TTLConfig.__annotations__:
                 known = TTLConfig.__annotations__

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from sys import byteorder
 from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
 
+from twinstep.arguments import expect
 from twinstep.errors import InvalidConfigError, did_you_mean
 from twinstep.store.embed import Embedder, Rows
 from twinstep.store.paths import WHOLE, parse_path, texts_at
@@ -66,6 +67,7 @@ class VectorIndex:
     """
 
     def __init__(self, config: IndexConfig) -> None:
+        expect("The store's index=", config, Mapping, "a mapping with 'dims' and 'embed'", optional=False)
         for name in config:
             if name not in _KEYS:
                 raise InvalidConfigError(f"Unknown key '{name}' in the store's index.{did_you_mean(name, _KEYS)}")

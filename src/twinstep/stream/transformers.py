@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from twinstep.arguments import expect_several
+from twinstep.errors import InvalidArgumentError
 from twinstep.stream.events import Namespace
 from twinstep.stream.protocol import ProtocolEvent
 from twinstep.stream.stream_channel import StreamChannel
@@ -260,12 +262,12 @@ def check_transformers(transformers: Sequence[Any] | None) -> tuple[Factory, ...
     """Return transformers as a tuple.
 
     Raises:
-        TypeError: one is an instance, or cannot make any.
+        InvalidArgumentError: one is an instance, or cannot make any.
     """
-    found = tuple(transformers or ())
+    found = tuple(expect_several("transformers=", transformers or (), "a list of transformer classes"))
     for factory in found:
         if isinstance(factory, StreamTransformer) or not callable(factory):
-            raise TypeError(
+            raise InvalidArgumentError(
                 f"A transformer is a class or a function of the scope, not {factory!r}: each run and each nested run "
                 "gets one of its own. Pass the class, or `lambda scope: MyTransformer(scope, ...)`."
             )
