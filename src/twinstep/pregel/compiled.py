@@ -97,7 +97,7 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
         self.context_schema, self.config = expect_type("context_schema=", context_schema), config
         self.on_mismatch: Mismatch = known_option("on_mismatch", on_mismatch, MISMATCHES)
         self.on_conflict: OnConflict = known_option("on_conflict", on_conflict, ON_CONFLICT)
-        self.conflict_timeout: float = expect_seconds("conflict_timeout=", conflict_timeout, optional=False)
+        self.conflict_timeout: float | None = expect_seconds("conflict_timeout=", conflict_timeout)
         self.stream_mode: StreamMode = "updates"
         self.step_timeout: float | None = None
         self.transformers: Sequence[Any] = ()
