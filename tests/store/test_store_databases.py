@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_a_store_of_a_newer_version_is_refused(where: Where) -> None:
             import psycopg
 
             with psycopg.connect(address, autocommit=True) as conn:
-                conn.execute("UPDATE twinstep_store_schema SET version = 1")
+                conn.execute("UPDATE twinstep_store_schema SET version = 2")
             assert store.get(NS, "k") is None
 
 
@@ -124,34 +125,101 @@ def test_a_forked_child_opens_the_database_anew(where: Where) -> None:
         assert [item.key for item in store.search(NS)] == ["k", "child", "parent"]
 
 
-@pytest.mark.parametrize("prefix", [("z", "1"), ("z",)], ids=["one namespace", "several"])
-def test_what_a_filtered_search_reads_comes_along_an_index(where: Where, prefix: tuple[str, ...]) -> None:
+def test_what_a_filtered_search_reads_comes_along_an_index(where: Where) -> None:
     kind, address = where
     with kind(address) as store:
-        store.batch([PutOp(("bulk", str(n % 3)), str(n), {"n": n}) for n in range(3000)])
-        store.batch([PutOp(("z", str(n)), "k", {"n": n}) for n in range(5)])
-        statement, parameters = _scan_of(store, prefix)
+        store.batch([PutOp(("bulk", str(n % 3)), str(n), {"n": n, "kind": "a"}) for n in range(3000)])
+        store.batch([PutOp(("z", "1"), str(n), {"n": n}) for n in range(5)])
+        store.put(("z", "2"), "k", {"n": 3})
         if kind is PostgresStore:
             store._db.transact(_statement("ANALYZE twinstep_store_items"))
-        explain = "EXPLAIN QUERY PLAN" if kind is SqliteStore else "EXPLAIN"
-        plan = str(store._db.transact(_statement(f"{explain} {statement}", parameters)))
-        assert any(part in plan for part in ("(prefix=? AND n>?)", "(prefix>? AND prefix<?)", "Index Cond: ((prefix"))
-        assert "SCAN twinstep" not in plan
-        assert "Seq Scan" not in plan
+        by_namespace = ["(prefix=? AND n>?)", "(prefix>? AND prefix<?)", "Index Cond: (prefix", "Index Cond: ((prefix"]
+        by_term = ["SEARCH twinstep_store_terms USING PRIMARY KEY (term=?", "on twinstep_store_items_terms"]
+        for prefix in [("z", "1"), ("z",)]:
+            _check_plan(store, SearchOp(prefix, {"n": {"$lt": 0}}), by_namespace)
+            _check_plan(store, SearchOp(prefix, {"n": 3}), by_term if kind is SqliteStore else by_namespace + by_term)
+        conditions: list[dict[str, Any]] = [{"n": 7}, {"n": {"$in": [7, 8]}}, {"$and": [{"kind": "a"}, {"n": 7}]}]
+        for condition in conditions:
+            _check_plan(store, SearchOp((), condition), by_term)
+            assert store.search((), filter=condition)[0].key == "7"
 
 
-def _scan_of(store: DatabaseStore, prefix: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement by which a filtered search reads items."""
-    from twinstep.store.sql import _Search
+def _check_plan(store: DatabaseStore, op: SearchOp, parts: list[str]) -> None:
+    plan = _plan(store, op)
+    assert any(part in plan for part in parts), plan
+    assert "SCAN twinstep" not in plan, plan
+    assert "Seq Scan" not in plan, plan
 
-    search = _Search(store._sql._spelling, SearchOp(prefix, {"n": -1}), -1)
+
+def _plan(store: DatabaseStore, op: SearchOp) -> str:
+    """Return how the database runs the statement by which a filtered search reads items."""
+    from twinstep.store.search import Search
+
+    search = Search(store._sql._spelling, op, -1)
     place = store._db.transact(search._place())
     assert place
     statement = next(search._scan(place, 10))
     assert isinstance(statement, tuple)
     sql, parameters = statement
     assert isinstance(parameters, tuple)
-    return sql, parameters
+    explain = "EXPLAIN QUERY PLAN" if isinstance(store, SqliteStore) else "EXPLAIN"
+    return str(store._db.transact(_statement(f"{explain} {sql}", parameters)))
+
+
+def test_terms_follow_their_items(where: Where) -> None:
+    kind, address = where
+    with kind(address) as store:
+        store.batch([PutOp(NS, key, {"a": 1, "b": "x"}) for key in "klm"])
+        store.put(NS, "k", {"a": 2, "b": "x"})
+        store.delete(NS, "l")
+        assert [[i.key for i in store.search((), filter={"a": n})] for n in (1, 2)] == [["m"], ["k"]]
+        store.put(NS, "k", {})
+        store.delete(NS, "m")
+        assert store.search((), filter={"b": "x"}) == []
+        table = "terms" if kind is SqliteStore else "items WHERE terms IS NOT NULL"
+        assert store._db.transact(_statement(f"SELECT count(*) FROM twinstep_store_{table}")) == [(0,)]
+
+
+def test_a_term_of_many_items_is_found_along_the_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqliteStore(tmp_path / "store.sqlite") as store:
+        store.batch([PutOp(("a", str(n % 3)), str(n), {"n": n % 7, "even": n % 2 == 0}) for n in range(60)])
+        for many in (1, 10, 4096):
+            monkeypatch.setattr("twinstep.store.sqlite.tables._MANY", many)
+            for prefix in [(), ("a",), ("a", "1")]:
+                found = store.search(prefix, filter={"n": 3, "even": True}, limit=100)
+                every = [n for n in range(60) if n % 7 == 3 and n % 2 == 0 and (prefix != ("a", "1") or n % 3 == 1)]
+                assert [item.key for item in found] == list(map(str, every)), (prefix, many)
+
+
+def test_tables_of_the_first_version_are_brought_up_to_date(where: Where) -> None:
+    from dataclasses import replace
+
+    from twinstep.serde import Serializer
+
+    kind, address = where
+    with kind(address) as store:
+        schema = store._db.schema
+        tables = ["items", "vectors", "index", "schema", *(["terms"] if kind is SqliteStore else [])]
+        for table in tables:
+            store._db.transact(_statement(f"DROP TABLE twinstep_store_{table}"))
+    old = kind(address)
+    old._db.schema = replace(schema, migrations=schema.migrations[:1])
+    old._db._opened = None
+    old._db.open()
+    value = Serializer().dumps({"n": 1, "s": ["x"]})
+    put = "INSERT INTO twinstep_store_items (prefix, key, value, created, updated) VALUES ('a.b.', 'k', ?, 5, 5)"
+    old._db.transact(_statement(put, (value,)))
+    old._db.transact(_statement("INSERT INTO twinstep_store_index (dims) VALUES (2)"))
+    vector = array("f", [1.0, 0.0]).tobytes()
+    put = "INSERT INTO twinstep_store_vectors (prefix, item, position, vector) VALUES ('a.b.', 1, 0, ?)"
+    old._db.transact(_statement(put, (vector,)))
+    old.close()
+    with kind(address, index={"dims": 2, "embed": lambda texts: [[1.0, 0.0]] * len(texts)}) as store:
+        assert [(i.key, i.value) for i in store.search((), filter={"n": 1})] == [("k", {"n": 1, "s": ["x"]})]
+        assert [i.score for i in store.search((), query="?")] == [1.0]
+        assert store.search((), filter={"n": 2}) == []
+        store.put(NS, "k", {"n": 2})
+        assert store.search((), filter={"n": 1}) == []
 
 
 def _statement(sql: str, parameters: tuple[Any, ...] = ()) -> Any:

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,7 +146,7 @@ def test_a_batch_embeds_the_texts_that_count_in_one_call(open_store: Open) -> No
     assert [len(texts) for texts in embed.calls] == [2, 1]
 
 
-@pytest.mark.parametrize("computed_by", ["extension", "numpy", "python"])
+@pytest.mark.parametrize("computed_by", ["table", "extension", "numpy", "python"])
 def test_every_way_to_rank_gives_the_same_order(
     open_store: Open, computed_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,14 +154,16 @@ def test_every_way_to_rank_gives_the_same_order(
     vectors = [[chance.gauss(0, 1) for _ in range(24)] for _ in range(400)]
     for n in range(0, 400, 2):  # ties, and neighbours nearer to each other than 32 bits can tell
         vectors[n + 1] = [number * 3 if n % 4 else number + 1e-7 for number in vectors[n]]
-    if computed_by != "extension":
+    if computed_by == "table":
+        monkeypatch.setattr("twinstep.store.sqlite.vector_table._FEW", 1)
+    elif computed_by != "extension":
         monkeypatch.setattr("twinstep.store.sqlite.has_vectors", lambda db: False)
         monkeypatch.setattr(PostgresStore, "_use_pgvector", lambda store: None)
     if computed_by == "python":
         monkeypatch.setitem(sys.modules, "numpy", None)
     index: Any = {"dims": 24, "embed": Lookup(vectors), "fields": ["t[*]"]}
     store, exact = open_store(index=index), InMemoryStore(index=index)
-    if computed_by == "extension" and isinstance(store, (SqliteStore, PostgresStore)):
+    if computed_by in ("extension", "table") and isinstance(store, (SqliteStore, PostgresStore)):
         store.setup()
         assert store._sql._spelling.distance, "this machine has sqlite-vec and pgvector"
     for each in (store, exact):
@@ -174,6 +178,8 @@ def test_every_way_to_rank_gives_the_same_order(
         SearchOp(("a",), {"n": {"$lt": 30}}, query="77", limit=25),
         SearchOp(("a",), {"n": {"$lt": 30}}, query="77", limit=25, offset=20),
         SearchOp(("a",), {"n": -1}, query="77"),
+        SearchOp(("a",), {"n": 20}, query="77"),
+        SearchOp(("a",), {"n": {"$in": list(range(50))}}, query="77", limit=60),
         SearchOp((), query="0", limit=1000),
         SearchOp(("b",), query="0"),
         SearchOp((), query="0", limit=0),
@@ -182,6 +188,59 @@ def test_every_way_to_rank_gives_the_same_order(
         assert isinstance(found, list)
         assert isinstance(expected, list)
         assert [(i.key, i.score) for i in found] == [(i.key, i.score) for i in expected], op  # type: ignore[union-attr]
+
+
+def test_who_has_no_extension_leaves_the_table_of_it_behind_and_no_answer_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinstep.store.sqlite.vector_table._FEW", 1)
+    chance = random.Random(3)
+    vectors = [[chance.gauss(0, 1) for _ in range(8)] for _ in range(120)]
+    index: Any = {"dims": 8, "embed": Lookup(vectors), "fields": ["t"]}
+    exact = InMemoryStore(index=index)
+
+    def open_it(extension: bool) -> SqliteStore:
+        with pytest.MonkeyPatch.context() as patch:
+            if not extension:
+                patch.setattr("twinstep.store.sqlite.connect", sqlite3.connect)
+            store = SqliteStore(tmp_path / "store.sqlite", index=index)
+            store.setup()
+        assert bool(store._sql._spelling.table) is extension
+        return store
+
+    def write(store: SqliteStore, *ops: PutOp) -> None:
+        for each in (store, exact):
+            each.batch(ops)
+
+    def check(*stores: SqliteStore) -> None:
+        for prefix, limit in [((), 10), (("a",), 200), (("a", "1"), 7)]:
+            op = SearchOp(prefix, query="5", limit=limit)
+            (expected,) = exact.batch([op])
+            for store in stores:
+                (found,) = store.batch([op])
+                assert [(i.key, i.score) for i in found] == [(i.key, i.score) for i in expected]  # type: ignore[union-attr]
+
+    fast, plain = open_it(True), open_it(False)
+    places = [(("a", str(n % 2)), str(n)) for n in range(120)]
+    write(fast, *(PutOp(*places[n], {"t": str(n)}) for n in range(80)))
+    check(fast, plain)
+    write(plain, *(PutOp(*places[n], {"t": str(n)}) for n in range(80, 100)))
+    write(
+        plain, *(PutOp(*places[n], {"t": str(119 - n)}) for n in range(10)), *(PutOp(*places[n], None) for n in (5, 11))
+    )
+    check(fast, plain)
+    write(plain, PutOp(*places[99], None))  # the newest number, which nothing may be given again
+    write(plain, PutOp(*places[119], {"t": "5"}))
+    check(fast, plain, open_it(True))
+    write(fast, *(PutOp(*places[n], {"t": str(n)}) for n in range(100, 119)), PutOp(*places[7], None))
+    assert fast._db.autocommit(_rows("SELECT v FROM twinstep_store_changes")) == []
+    near = fast._db.autocommit(_rows("SELECT rowid FROM twinstep_store_near"))
+    assert sorted(near) == sorted(fast._db.autocommit(_rows("SELECT v FROM twinstep_store_vectors")))
+    check(fast, plain)
+
+
+def _rows(sql: str) -> Any:
+    return (yield sql, ())
 
 
 def test_a_store_keeps_to_the_dims_it_began_with(open_store: Open) -> None:

@@ -7,8 +7,9 @@ of connections, so that it is written once for every database; the drivers in th
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 from twinstep.errors import TwinstepError
@@ -47,8 +48,8 @@ class Schema:
 
     Attributes:
         name: what they are for, such as `store`.
-        migrations: what brings them from one version to the next, the first from none to 1; fields of the dialect stand
-            in braces.
+        migrations: what brings them from one version to the next, the first from none to 1: statements, in which fields
+            of the dialect stand in braces, and programs.
         failed: raised when the database fails.
         damaged: raised when it is no database or does not hold what was written.
         table: the name of the table that holds their version.
@@ -56,7 +57,7 @@ class Schema:
     """
 
     name: str
-    migrations: tuple[tuple[str, ...], ...]
+    migrations: tuple[tuple[str | Callable[[], Program[None]], ...], ...]
     failed: type[TwinstepError]
     damaged: type[TwinstepError]
     table: str
@@ -91,9 +92,11 @@ class Schema:
         version = yield from self._noted()
         if version == 0:
             yield f"INSERT INTO {self.table} (version) VALUES (0)", ()
-        for statements in self.migrations[version:]:
-            for sql in statements:
-                yield sql.format(**vars(dialect)), ()
+        for step in chain.from_iterable(self.migrations[version:]):
+            if isinstance(step, str):
+                yield step.format(**vars(dialect)), ()
+            else:
+                yield from step()
         yield f"UPDATE {self.table} SET version = {len(self.migrations)}", ()
 
 

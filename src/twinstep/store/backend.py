@@ -40,6 +40,7 @@ class Write:
     Attributes:
         data: the encoded value.
         life: microseconds it lives, None for ever.
+        terms: by which equality filters find it.
         texts: how many texts of it are embedded.
         vectors: theirs, as bytes.
     """
@@ -48,6 +49,7 @@ class Write:
     key: str
     data: bytes | None
     life: int | None = None
+    terms: Sequence[int] = ()
     texts: int = 0
     vectors: Sequence[bytes] = ()
 
@@ -152,7 +154,12 @@ class BackendStore(BaseStore):
         value = dict(op.value)
         data = _serializer.dumps(value, at=f"the value of {op.key!r} in {op.namespace!r}")
         texts = self._index.texts(value, op.index) if self._index and op.index is not False else []
-        return Write(op.namespace, op.key, data, self._expiry.life(op.ttl), len(texts)), texts
+        life, terms = self._expiry.life(op.ttl), self._terms(value, data)
+        return Write(op.namespace, op.key, data, life, terms, len(texts)), texts
+
+    def _terms(self, value: dict[str, Any], data: bytes) -> list[int]:
+        """Return the terms of a value and its bytes, for backends that find items by them."""
+        return []
 
     def _ask(self, batch: Batch, n: int, query: str) -> None:
         if self._index is None:

@@ -6,10 +6,12 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from twinstep.sql.schema import Database, Ready
-from twinstep.store.backend import BackendStore, Batch
-from twinstep.store.base import GetOp, Result
+from twinstep.store.backend import BackendStore, Batch, decoded
+from twinstep.store.base import GetOp, Result, Value
 from twinstep.store.expiry import TTLConfig, now
-from twinstep.store.sql import Spelling, StoreProgram
+from twinstep.store.spelling import Spelling
+from twinstep.store.sql import StoreProgram
+from twinstep.store.terms import is_json_like, terms_of
 from twinstep.store.vectors import IndexConfig
 
 
@@ -44,6 +46,10 @@ class DatabaseStore(BackendStore):
         if applied.refresh:
             db.transact(self._sql.refresh(applied.refresh, at))
         return applied.results
+
+    def _terms(self, value: Value, data: bytes) -> list[int]:
+        """Return the terms of what a value will be when it is read."""
+        return terms_of(value if is_json_like(value) else decoded((), "", data))
 
     def sweep_ttl(self) -> int:
         """Remove the items that have expired and return how many they were."""

@@ -8,7 +8,8 @@ the top-level keys of a value.
 * A field that is missing is not a field that is None: `{"k": None}` matches only items that have `k` with None.
 * `$ne`, `$nin` and `$not` are the exact opposites of `$eq`, `$in` and what they hold, so they also match items without
   the field; every other comparison needs it.
-* Values compare as in JSON: booleans are not numbers, a tuple equals a list, numbers compare across int and float.
+* Values compare as in JSON: booleans are not numbers, a tuple equals a list, numbers compare across int and float, and
+  nothing else equals a number or a text.
 * `$gt $gte $lt $lte` order numbers with numbers and texts with texts (by code point); anything else never matches.
 """
 
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from numbers import Number
+from types import NoneType
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from twinstep.serde import Serializer
@@ -25,6 +28,7 @@ Test: TypeAlias = Callable[[Any], bool]
 
 MISSING: Final = object()
 """Stands for the value of a field that an item does not have."""
+_PLAIN: Final = (str, Number, NoneType)
 COMBINERS: Final = ("$and", "$or", "$not")
 _serializer: Final = Serializer()
 
@@ -42,7 +46,7 @@ def same(left: Any, right: Any) -> bool:
     except Exception:  # arrays of different shapes, for example
         return False
     if isinstance(equal, bool):
-        return equal
+        return equal and isinstance(left, _PLAIN) is isinstance(right, _PLAIN)
     return type(left) is type(right) and _serializer.digest(left) == _serializer.digest(right)  # arrays
 
 

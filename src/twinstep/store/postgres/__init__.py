@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from contextlib import suppress
+from dataclasses import replace
 from sys import byteorder
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,9 @@ from twinstep.sql.schema import Program
 from twinstep.sql.source import Conn, PoolConfig
 from twinstep.store.database import DatabaseStore
 from twinstep.store.expiry import TTLConfig
-from twinstep.store.sql import SCHEMA, Spelling, StoreProgram, claim
+from twinstep.store.rows import Condition, Place, store_schema
+from twinstep.store.spelling import Spelling
+from twinstep.store.sql import StoreProgram, claim
 from twinstep.store.vectors import IndexConfig, from_blob
 
 if TYPE_CHECKING:
@@ -35,16 +38,34 @@ def _from_pgvector(column: bytes) -> bytes:
     return vector.tobytes()
 
 
-_COMMON: dict[str, Any] = {
-    "among": "= ANY(?)",
-    "numbers": list,
-    "for_update": " FOR UPDATE",
-    "lock": "SELECT pg_advisory_xact_lock(hashtext('twinstep_store_items'))",
-    "number": "?::bigint",
-}
-_PLAIN = Spelling(**_COMMON, vector="?::bytea")
-_WITH_EXTENSION = Spelling(
-    **_COMMON,
+def _narrowed(place: Place, needed: list[list[int]]) -> Program[Place | None]:
+    """Narrow a place to the items that have one of each list of terms."""
+    items, vectors, _ = place
+    for terms in needed:
+        items &= Condition("terms && ?::bigint[]", (terms,))
+        vectors &= Condition("item IN (SELECT n FROM twinstep_store_items WHERE terms && ?::bigint[])", (terms,))
+    yield from ()
+    return Place(items, vectors, place.order)
+
+
+_SCHEMA = store_schema(
+    (
+        "ALTER TABLE twinstep_store_items ADD COLUMN terms BIGINT[]",
+        "CREATE INDEX twinstep_store_items_terms ON twinstep_store_items USING gin (terms)",
+    ),
+    list,
+)
+_PLAIN = Spelling(
+    among="= ANY(?)",
+    numbers=list,
+    narrowed=_narrowed,
+    for_update=" FOR UPDATE",
+    lock="SELECT pg_advisory_xact_lock(hashtext('twinstep_store_items'))",
+    number="?::bigint",
+    vector="?::bytea",
+)
+_WITH_EXTENSION = replace(
+    _PLAIN,
     vector="?::vector",
     distance="vector <#> ?::vector",
     similarity=lambda distance: -distance,
@@ -82,7 +103,7 @@ class PostgresStore(DatabaseStore):
         pool_config: PoolConfig | None = None,
     ) -> None:
         super().__init__(index=index, ttl=ttl)
-        self._db = PostgresDatabase(conn, SCHEMA, pool=pool_config, opened=self._opened)
+        self._db = PostgresDatabase(conn, _SCHEMA, pool=pool_config, opened=self._opened)
 
     @classmethod
     def from_conn_string(

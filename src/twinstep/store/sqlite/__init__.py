@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 
+from twinstep.errors import StorageError
 from twinstep.sql.schema import Program
 from twinstep.sql.sqlite import SqliteDatabase, Synchronous
 from twinstep.store.database import DatabaseStore
 from twinstep.store.expiry import TTLConfig
-from twinstep.store.sql import SCHEMA, Spelling, StoreProgram, claim
+from twinstep.store.spelling import Spelling
+from twinstep.store.sql import StoreProgram, claim
 from twinstep.store.sqlite.extension import connect, has_vectors
+from twinstep.store.sqlite.tables import PUT_TERM, SCHEMA, narrowed
+from twinstep.store.sqlite.vector_table import Vec0Table
 from twinstep.store.vectors import IndexConfig
 
 __all__ = ["AsyncSqliteStore", "SqliteStore"]
 
-_AMONG = "IN (SELECT value FROM json_each(?))"
-_PLAIN = Spelling(among=_AMONG, numbers=json.dumps)
-_WITH_EXTENSION = Spelling(
-    among=_AMONG,
-    numbers=json.dumps,
+_PLAIN = Spelling(among="IN (SELECT value FROM json_each(?))", numbers=json.dumps, narrowed=narrowed, put_term=PUT_TERM)
+_WITH_EXTENSION = replace(
+    _PLAIN,
     distance="vec_distance_l2(vector, ?)",
     similarity=lambda distance: 1 - distance * distance / 2,  # of unit vectors
 )
@@ -36,7 +40,8 @@ class SqliteStore(DatabaseStore):
     `synchronous="FULL"` a power loss as well.
 
     Searches by meaning are computed by sqlite-vec where it can be loaded (extra `vectors`), else here; the order of
-    results and their scores are the same, and so is the file.
+    results and their scores are the same. With it the file holds the vectors twice, once in a form that is searched
+    faster; processes without it read and write the file nevertheless.
 
     Args:
         conn: path of the file, made if it is missing; `":memory:"`; an SQLite `file:` URI; or an open connection (made
@@ -88,11 +93,20 @@ class SqliteStore(DatabaseStore):
         return cls(conn_string, index=index, ttl=ttl, synchronous=synchronous, busy_timeout=busy_timeout)
 
     def _opened(self) -> None:
-        indexed = self._db.autocommit(claim(self._index.dims if self._index else None))
-        fast = self._index is not None and has_vectors(self._db)
-        if fast:  # a search reads all vectors: without a copy of each page it takes half the time
+        dims = self._index.dims if self._index else None
+        indexed, spelling = self._db.autocommit(claim(dims)), _PLAIN
+        if dims is not None and has_vectors(self._db):
+            # a search reads all vectors: without a copy of each page it takes half the time
             self._db.autocommit(_map_file())
-        self._sql = StoreProgram(_WITH_EXTENSION if fast else _PLAIN, self._expiry, indexed)
+            spelling = replace(_WITH_EXTENSION, table=self._vector_table(dims))
+        self._sql = StoreProgram(spelling, self._expiry, indexed)
+
+    def _vector_table(self, dims: int) -> Vec0Table | None:
+        """Return the copy of the vectors, made if that is possible."""
+        table = Vec0Table()
+        with suppress(StorageError):  # the file may only be read, or another process writes for long
+            self._db.transact(table.create(dims))
+        return table if self._db.autocommit(table.exists()) else None
 
 
 def _map_file() -> Program[None]:
