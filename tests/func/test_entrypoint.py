@@ -429,3 +429,27 @@ def test_a_chatbot_remembers_the_messages_of_its_thread(lane: Lane, saver: BaseC
     assert say("I am Bob", "1") == "Hello Bob"
     assert say("What is my name?", "1") == "Hello Bob"
     assert say("What is my name?", "2") == "Who are you?"
+
+
+def test_the_default_of_previous_holds_until_something_is_saved(lane: Lane, saver: Any, thread: dict[str, Any]) -> None:
+    @entrypoint(checkpointer=saver)
+    def count(step: int, previous: int = 5) -> int:
+        return previous + step
+
+    assert [lane.invoke(count, 1, thread), lane.invoke(count, 1, thread)] == [6, 7]
+    assert lane.invoke(entrypoint()(count.func), 1) == 6
+
+
+@pytest.mark.parametrize("pack", [lambda h: [h], lambda h: (1, h), lambda h: {"a": h}, lambda h: h])
+@pytest.mark.parametrize("final", [False, True])
+def test_handles_that_were_not_waited_for_are_no_result(pack: Any, final: bool, lane: Lane) -> None:
+    @task
+    def one() -> int:
+        return 1
+
+    @entrypoint()
+    def flow(x: int) -> Any:
+        return entrypoint.final(value=1, save=pack(one())) if final else pack(one())
+
+    with pytest.raises(InvalidUpdateError, match=r"An entrypoint returned .*handle.*call \.result\(\) on it"):
+        lane.invoke(flow, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Annotated, Any, TypedDict
 
@@ -243,3 +244,32 @@ def test_a_running_event_loop_as_in_a_notebook_may_call_synchronously(
     one = {"found": ["leaf", "leaf"]}
     nested = (one, [one], [one, one])
     assert within(10, lambda: asyncio.run(cell())) == (one, nested, nested)
+
+
+@pytest.mark.parametrize("colour", ["plain", "coroutine"])
+def test_a_coroutine_may_block_its_loop_for_another_run(colour: str, lane: Lane, monkeypatch: Any) -> None:
+    """The other run has coroutines too, and knows nothing of who waits for it: another private loop takes them."""
+    monkeypatch.setattr("twinstep.pregel.portal.PATIENCE", 0.05)
+
+    @task
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return x
+
+    @entrypoint()
+    async def other(x: int) -> int:
+        return await later(x) + await later(1)
+
+    @task
+    async def blocks(x: int) -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return int(pool.submit(other.invoke, x).result())
+
+    def plain(x: int) -> int:
+        return blocks(x).result()
+
+    async def coroutine(x: int) -> int:
+        return await blocks(x)
+
+    flow: Any = entrypoint()(plain if colour == "plain" else coroutine)
+    assert lane.invoke(flow, 2) == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -145,3 +147,46 @@ def test_an_argument_need_not_be_storable(lane: Lane, thread: Any) -> None:
 def test_without_a_checkpointer_anything_may_be_passed(lane: Lane) -> None:
     marker = object()
     assert lane.invoke(calls(task(lambda x: x), marker), 0) is marker
+
+
+@task
+def at_the_top(x: int) -> int:
+    """Double a number."""
+    return 2 * x
+
+
+def test_a_task_is_copied_and_pickled_as_a_function_is() -> None:
+    assert copy.deepcopy({"run": [at_the_top]})["run"][0] is at_the_top
+    assert copy.copy(at_the_top) is at_the_top
+    assert pickle.loads(pickle.dumps(at_the_top)) is at_the_top
+
+
+def test_a_task_that_no_module_has_by_name_cannot_be_pickled() -> None:
+    def local(x: int) -> int:
+        return x
+
+    for lost in (task(local), task(at_the_top.func)):
+        with pytest.raises(EncodingError, match=r"cannot be pickled: that is done by name.*at the top of a module"):
+            pickle.dumps(lost)
+        assert copy.deepcopy(lost) is lost
+
+
+@pytest.mark.parametrize("colours", ["plain", "coroutine", "turns"])
+def test_tasks_may_call_tasks_two_hundred_levels_deep(colours: str, lane: Lane) -> None:
+    def plain(n: int) -> int:
+        return 0 if n == 0 else 1 + chosen(n - 1).result()
+
+    async def coroutine(n: int) -> int:
+        return 0 if n == 0 else 1 + await chosen(n - 1)
+
+    tasks = {"plain": [task(plain)] * 2, "coroutine": [task(coroutine)] * 2, "turns": [task(plain), task(coroutine)]}
+
+    def chosen(n: int) -> Any:
+        return tasks[colours][n % 2](n)
+
+    @entrypoint()
+    def flow(n: int) -> int:
+        return int(chosen(n).result())
+
+    depth = 200 if colours != "turns" else 20
+    assert lane.invoke(flow, depth) == depth

@@ -97,7 +97,30 @@ def test_a_keyboard_interrupt_between_supersteps_leaves_a_thread_that_can_be_con
     graph = chain("a", "b").compile(saver)
     with pytest.raises(KeyboardInterrupt):
         graph.invoke({"x": 1}, thread)
+    assert graph.get_state(thread).metadata["status"] == "running"
     assert graph.invoke(None, thread)["log"] == ["a", "b"]
+
+
+def test_a_run_that_was_stopped_from_outside_is_unfinished_and_not_failed(lane, saver, thread):
+    """As one whose process was killed; the next run on the thread need not wait for it."""
+
+    class Stop(BaseException):
+        """Like KeyboardInterrupt, which pytest would take for its own."""
+
+    stopped = Switch()
+
+    def node(state: State) -> State:
+        if stopped.on:
+            raise Stop
+        return {"log": ["node"]}
+
+    graph = chain("a").add_node("node", node).add_edge("a", "node").compile(saver, on_conflict="wait")
+    with pytest.raises(Stop):
+        lane.invoke(graph, {"x": 1}, thread)
+    assert lane.state(graph, thread).metadata["status"] == "running"
+    assert lane.state(graph, thread).next == ("node",)
+    stopped.on = False
+    assert lane.invoke(graph, None, thread)["log"] == ["a", "node"]
 
 
 @pytest.mark.parametrize("method", ["invoke", "stream"])

@@ -44,7 +44,8 @@ class entrypoint:  # a decorator, written like one
     """Make a function a program that can be invoked, streamed, interrupted and resumed.
 
     The function's first parameter is the input (use a mapping for several values). Parameters named `previous`,
-    `config`, `writer`, `store` and `runtime` are filled in, whatever their annotation. When a run is resumed the body
+    `config`, `writer`, `store` and `runtime` are filled in, whatever their annotation (`previous` is None, or the
+    parameter's default, when nothing is saved). When a run is resumed the body
     runs again from its start, and its tasks return what is on record instead of running again.
 
     Args:
@@ -228,13 +229,24 @@ def _output(view: Any) -> Any:
 
 
 def _writes(result: Any) -> list[Write]:
-    if is_handle(result):
-        raise InvalidUpdateError(
-            "An entrypoint returned the handle of a task and not its result: call .result() on it, or await it."
-        )
     if type(result) is entrypoint.final:
+        _refuse_handles(result.value)
+        _refuse_handles(result.save)
         return [(END, result.value), (PREVIOUS, result.save)]
+    _refuse_handles(result)
     return [(END, result), (PREVIOUS, result)]
+
+
+def _refuse_handles(result: Any) -> None:
+    """Refuse what is, or directly holds, the handle of a task.
+
+    Raises:
+        InvalidUpdateError: it does.
+    """
+    parts: Any = result.values() if type(result) is dict else result if type(result) in (list, tuple) else (result,)
+    if any(map(is_handle, parts)):
+        what = "the handle of a task and not its result" if is_handle(result) else "handles of tasks, not their results"
+        raise InvalidUpdateError(f"An entrypoint returned {what}: call .result() on it, or await it.")
 
 
 def _refuse_goto(goto: Any) -> list[Write]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import operator
+import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from twinstep.arguments import expect, expect_function
-from twinstep.errors import GraphValidationError
+from twinstep.errors import EncodingError, GraphValidationError
 from twinstep.pregel.action import Action
 from twinstep.pregel.executors import Where, placed
 from twinstep.pregel.futures import call
@@ -85,6 +87,30 @@ class TaskFunction(Generic[P, T]):
     async def aclear_cache(self, cache: Any) -> None:
         """Do what `clear_cache` does, on the running event loop."""
         await cache.aclear([self.action.cache_namespace()])
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it is what its name stands for, as a function is
+
+    def __reduce__(self) -> str:
+        """Let it be pickled as a function is: by the name under which a module has it.
+
+        Raises:
+            EncodingError: no module has it under its function's name.
+        """
+        module, name = self.func.__module__, getattr(self.func, "__qualname__", "")
+        try:
+            found = operator.attrgetter(name)(sys.modules[module])
+        except (KeyError, AttributeError):
+            found = None
+        if found is not self:
+            raise EncodingError(
+                f"Task '{self.name}' cannot be pickled: that is done by name, and '{module}' has no '{name}' at its "
+                "top level that is this task. Decorate the function where it is defined, at the top of a module."
+            )
+        return name
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"

@@ -39,7 +39,17 @@ class Action:
         inline: whether it is quick, so that an event loop runs it in place although it is synchronous.
     """
 
-    __slots__ = ("_namespace", "fn", "inject", "inline", "is_async", "is_generator", "is_runnable", "name")
+    __slots__ = (
+        "_namespace",
+        "fn",
+        "inject",
+        "inline",
+        "is_async",
+        "is_generator",
+        "is_runnable",
+        "keeps_default",
+        "name",
+    )
 
     def __init__(self, fn: Any, *, taken: int = 1) -> None:
         self.fn: Any = fn
@@ -61,6 +71,7 @@ class Action:
         if not inspect.isroutine(code) and not inspect.isclass(code):
             code = unwrap(type(code).__call__)
         self.inject = _injected(fn, taken)
+        self.keeps_default: bool = "previous" in self.inject and _has_default(fn, "previous")
         self.is_async = inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
         self.is_generator = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
         if inspect.isgeneratorfunction(code):
@@ -93,6 +104,8 @@ class Action:
             for name, position in self.inject.items()
             if name not in kwargs and (position is None or position >= given)
         }
+        if self.keeps_default and extra.get("previous", self) is None:
+            del extra["previous"]
         return {**kwargs, **extra} if extra else kwargs
 
 
@@ -141,6 +154,10 @@ def _injected(fn: Any, taken: int) -> dict[str, int | None]:
         elif p.kind is p.POSITIONAL_OR_KEYWORD and position >= taken:
             found[p.name] = position
     return found
+
+
+def _has_default(fn: Any, name: str) -> bool:
+    return inspect.signature(fn).parameters[name].default is not inspect.Parameter.empty
 
 
 def holdable(error: BaseException) -> BaseException:

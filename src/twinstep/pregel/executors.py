@@ -40,11 +40,12 @@ class Placed(Action):
     is_generator: bool
     is_runnable: bool
     inline: bool
+    keeps_default: bool
 
     def __init__(self, inner: Action, run: Callable[..., Any], inject: dict[str, int | None]) -> None:
         self.inner, self.fn, self.inject = inner, run, inject
         self.name, self.is_async, self.is_generator, self.is_runnable = inner.name, True, False, False
-        self.inline, self._namespace = False, None
+        self.inline, self._namespace, self.keeps_default = False, None, inner.keeps_default
 
     @property
     def code(self) -> Any:

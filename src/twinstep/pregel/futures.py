@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
 from contextvars import copy_context
-from threading import Condition
+from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
 from twinstep.errors import OutsideRunError
@@ -15,7 +16,7 @@ from twinstep.pregel.calls import path_on_record
 from twinstep.pregel.drive_sync import settle, was_cancelled
 from twinstep.pregel.execute import recorded, run_call
 from twinstep.pregel.task import CallTask, Task
-from twinstep.pregel.workers import Job, code_loop, in_slot, lend
+from twinstep.pregel.workers import THREADS, Job, code_loop, in_slot, lend
 from twinstep.scope import SCOPE, require_scope
 from twinstep.types import CachePolicy, RetryPolicy, TaskFuture, TimeoutPolicy
 
@@ -24,6 +25,29 @@ if TYPE_CHECKING:
 
 PRUNE = 64
 """Number of remembered futures from which on those that nobody needs any more are dropped."""
+
+
+def is_deep() -> bool:
+    """Tell whether half of the frames that this thread may have are in use: tasks that call tasks in many levels."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 2)
+    except ValueError:
+        return False
+    return True
+
+
+def run_aside(job: Callable[[], object]) -> None:
+    """Run a function that never raises in another thread, with frames of its own, and wait for its end."""
+    ended = Lock()
+    ended.acquire()
+
+    def work() -> None:
+        THREADS.busy()
+        job()
+        ended.release()
+
+    THREADS.start(work)
+    ended.acquire()
 
 
 class SyncFuture(Job, Future[Any]):
@@ -50,7 +74,10 @@ class SyncFuture(Job, Future[Any]):
         if timeout is None and not self.done():
             slots = self._task.run.root.workers()
             if slots.steal(self):
-                self.run()
+                if is_deep():
+                    run_aside(self.run)
+                else:
+                    self.run()
                 slots.release()
 
     def result(self, timeout: float | None = None) -> Any:

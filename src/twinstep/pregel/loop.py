@@ -14,6 +14,7 @@ from twinstep.checkpoint.rows import Status
 from twinstep.constants import START
 from twinstep.errors import (
     CheckpointStorageError,
+    GraphBubbleUp,
     GraphDrained,
     GraphRecursionError,
     InvalidUpdateError,
@@ -265,6 +266,8 @@ def _fail(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> Program[
         run.forget += [task.id for task in tasks if not task.solo]
     if isinstance(error, ParentCommand):
         status = "done"
+    elif not isinstance(error, Exception | GraphBubbleUp):
+        status = "running"  # stopped from outside: as unfinished as that of a killed process
     try:
         yield from commit_stop(run, tasks, "interrupted" if isinstance(error, GraphDrained) else status)
     except TwinstepError as second:

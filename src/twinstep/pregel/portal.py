@@ -15,6 +15,8 @@ from twinstep.pregel.effects import SPARING
 from twinstep.pregel.run import Run
 
 Cancelled = asyncio.CancelledError
+PATIENCE = 1.0
+"""Seconds after which a private loop that has not begun a coroutine is taken for blocked."""
 
 
 class Portal:
@@ -58,10 +60,51 @@ when_forked(PORTAL.reset)
 class Awaited(Future[Any]):
     """The outcome of a coroutine on another thread's loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
         super().__init__()
-        self._loop = loop
+        self._loop, self._coroutine, self._lock = loop, coroutine, threading.Lock()
         self.task: asyncio.Task[Any] | None = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the coroutine comes to; when a private loop does not even begin it, another one does."""
+        if self.task is None and not self.done() and (timeout is None or timeout > PATIENCE):
+            try:
+                return super().result(PATIENCE)
+            except TimeoutError:
+                if self.done():  # it is the coroutine's own
+                    raise
+                self._move()
+            timeout = None if timeout is None else timeout - PATIENCE
+        return super().result(timeout)
+
+    def _move(self) -> None:
+        """Take the coroutine to another private loop, if the one it waits for is blocked by what that is doing."""
+        with self._lock:
+            if self.task is None and PORTAL.owns(self._loop):
+                self._loop = PORTAL.loop((self._loop,))
+                self.start()
+
+    def start(self) -> None:
+        """Start the coroutine on the loop, in the context of the caller."""
+        self._loop.call_soon_threadsafe(self._start, self._loop, context=copy_context())
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            if loop is not self._loop:
+                return
+            task = self.task = loop.create_task(self._coroutine)
+        task.add_done_callback(self._finish)
+        self.add_done_callback(lambda f: loop.call_soon_threadsafe(task.cancel) if f.cancelled() else None)
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        if self.cancelled():
+            return
+        if task.cancelled():
+            self.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(task.result())
 
     def abort(self) -> None:
         """Cancel the coroutine, because of a failure; the outcome comes when it has ended.
@@ -89,22 +132,6 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any], run: Run) -> Awaited:
         from twinstep.pregel.gate import Gate
 
         root.gate = Gate(root.limit, loop)
-    outcome = Awaited(loop)
-
-    def start() -> None:
-        task = outcome.task = loop.create_task(coroutine)
-        task.add_done_callback(finish)
-        outcome.add_done_callback(lambda f: loop.call_soon_threadsafe(task.cancel) if f.cancelled() else None)
-
-    def finish(task: asyncio.Task[Any]) -> None:
-        if outcome.cancelled():
-            return
-        if task.cancelled():
-            outcome.set_exception(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(task.result())
-
-    loop.call_soon_threadsafe(start, context=copy_context())
+    outcome = Awaited(loop, coroutine)
+    outcome.start()
     return outcome
