@@ -97,7 +97,7 @@ def test_a_keyboard_interrupt_between_supersteps_leaves_a_thread_that_can_be_con
     graph = chain("a", "b").compile(saver)
     with pytest.raises(KeyboardInterrupt):
         graph.invoke({"x": 1}, thread)
-    assert graph.get_state(thread).metadata["status"] == "running"
+    assert (graph.get_state(thread).metadata or {})["status"] == "running"
     assert graph.invoke(None, thread)["log"] == ["a", "b"]
 
 
