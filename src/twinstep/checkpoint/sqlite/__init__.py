@@ -42,6 +42,9 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
     missing (the file stays sound, and what is there is whole); with "FULL" a power loss as well, at the price of one
     flush to disk for each transaction.
 
+    On Linux, an empty file `<file>-runs` beside it carries the locks by which other processes see whether a run that
+    they wait for still lives (`on_conflict="wait"`).
+
     Args:
         conn: path of the file, made if it is missing; `":memory:"`; an SQLite `file:` URI; or an open connection, which
             the saver takes over (make it with `check_same_thread=False`).
