@@ -55,6 +55,7 @@ class Action:
         self.fn: Any = fn
         self._namespace: tuple[str, ...] | None = None
         self.inline: bool = False
+        self.keeps_default: bool = False
         self.is_runnable: bool = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
         if not callable(fn) and not self.is_runnable:
             raise GraphValidationError(
@@ -71,7 +72,7 @@ class Action:
         if not inspect.isroutine(code) and not inspect.isclass(code):
             code = unwrap(type(code).__call__)
         self.inject = _injected(fn, taken)
-        self.keeps_default: bool = "previous" in self.inject and _has_default(fn, "previous")
+        self.keeps_default = "previous" in self.inject and _has_default(fn, "previous")
         self.is_async = inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
         self.is_generator = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
         if inspect.isgeneratorfunction(code):
