@@ -1,5 +1,6 @@
 """Tools of real MCP servers: a process that is spoken to over its standard input, and one over HTTP on this machine."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -107,6 +108,31 @@ def test_a_thread_goes_on_after_the_server_has_died(lane, over_stdio):
     assert "Connection closed" in messages[2].text
     assert messages[2].status == "error"
     assert texts(messages[3:]) == ["", "2", "done"], "the server was started again"
+
+
+def test_a_server_over_http_dies_in_the_middle_of_a_thread_and_comes_back(lane):
+    port = free_port()
+    process = serve(port)
+    script = Script(
+        asked(call("add", {"a": 1}, "1")), asked(call("die", id="2")), "Sorry.", asked(call("add", {"a": 2})), "3!"
+    )
+    try:
+        with ToolServer(f"http://127.0.0.1:{port}/mcp", timeout=10) as server:
+            tools = ToolNode(server.tools, handle_tool_errors=ToolServerError)
+            agent = create_react_agent(script.model, tools, checkpointer=InMemorySaver())
+            messages = lane.invoke(agent, start(), THREAD)["messages"]
+            assert process.wait(timeout=10) == -signal.SIGKILL
+            assert [message.status for message in messages if message.type == "tool"] == ["success", "error"]
+            assert messages[-1].text == "Sorry."
+            add = next(tool for tool in server.tools if tool.name == "add")
+            with pytest.raises(ToolServerError, match="ConnectError"):
+                lane.invoke(add, {"a": 1})
+            process = serve(port)
+            messages = lane.invoke(agent, start("Again"), THREAD)["messages"]
+        assert texts(messages[-4:]) == ["Again", "", "3", "3!"]
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_by_default_a_dead_server_fails_the_run(lane, over_stdio):

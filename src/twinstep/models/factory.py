@@ -15,7 +15,8 @@ PROVIDERS = {
     "openai": ("twinstep.models.openai", "OpenAIModel"),
     "anthropic": ("twinstep.models.anthropic", "AnthropicModel"),
 }
-"""The module and class for each provider."""
+RESPONSES = "twinstep.models.openai_responses", "ResponsesModel"
+"""The module and class for each provider, and for the other API of OpenAI."""
 _PREFIXES = {"gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "claude": "anthropic"}
 
 
@@ -31,7 +32,7 @@ def init_chat_model(model: str, *, model_provider: str | None = None, **options:
             out where the name tells it.
         model_provider: `openai` or `anthropic`, in place of the prefix.
         options: of the client (`api_key`, `base_url`, `timeout`, `max_retries`), of every request (`temperature`), and
-            `tags`.
+            `tags`. With `use_responses_api=True` a model of `openai` is asked through the responses API.
 
     Raises:
         UnknownModelError: the provider is not known.
@@ -46,7 +47,8 @@ def init_chat_model(model: str, *, model_provider: str | None = None, **options:
             f"No provider is known for the model {model!r}; write 'provider:name' with one of {', '.join(PROVIDERS)}, "
             "or pass model_provider=...." + did_you_mean(provider, PROVIDERS)
         )
-    module, cls = PROVIDERS[provider]
+    use_responses = provider == "openai" and options.pop("use_responses_api", False)
+    module, cls = RESPONSES if use_responses else PROVIDERS[provider]
     found: Model = getattr(import_module(module), cls)(name, **options)
     return found
 

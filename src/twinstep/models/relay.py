@@ -10,6 +10,7 @@ from twinstep.messages import AIMessage, AIMessageChunk
 from twinstep.messages.chunk import join
 from twinstep.models.anthropic import AnthropicDecoder
 from twinstep.models.openai import OpenAIDecoder
+from twinstep.models.openai_responses import ResponsesDecoder
 from twinstep.models.sdk import Decoder
 from twinstep.models.telling import Teller
 
@@ -93,8 +94,11 @@ def _recognised(event: Any) -> tuple[str, Decoder, str]:
         return "openai", OpenAIDecoder(), getattr(chunk, "model", "")
     if getattr(event, "type", None) == "message_start":
         return "anthropic", AnthropicDecoder(), event.message.model
+    if getattr(event, "type", None) == "response.created":
+        return "openai", ResponsesDecoder(), event.response.model
     raise RelayError(
-        f"relay() takes a stream of OpenAI chat completions or Anthropic messages; its first event was {event!r}."
+        "relay() takes a stream of OpenAI chat completions or responses, or of Anthropic messages; its first event was "
+        f"{event!r}."
     )
 
 
@@ -102,8 +106,9 @@ def relay(stream: Any, *, tags: Iterable[str] = ()) -> Relay:
     """Show the pieces of an SDK's stream in the `messages` stream of the calling run, and pass its events on.
 
     Args:
-        stream: what the OpenAI client returns for `chat.completions.create(stream=True)`, the Anthropic client for
-            `messages.create(stream=True)`, or either's `stream()` helper once entered; synchronous or asynchronous.
+        stream: what the OpenAI client returns for `chat.completions.create(stream=True)` or
+            `responses.create(stream=True)`, the Anthropic client for `messages.create(stream=True)`, or a `stream()`
+            helper once entered; synchronous or asynchronous.
         tags: shown with the pieces; `nostream` keeps them out.
 
     Returns:

@@ -11,15 +11,15 @@ from itertools import count
 from threading import Lock, Thread
 from typing import Any, Self
 
-from twinstep.testing import anthropic_shape, openai_shape
+from twinstep.testing import anthropic_shape, openai_shape, responses_shape
 from twinstep.testing.script import Failure, Received, Reply, Script, Step, stepper
 
-SHAPES: dict[str, Any] = {openai_shape.PATH: openai_shape, anthropic_shape.PATH: anthropic_shape}
+SHAPES: dict[str, Any] = {shape.PATH: shape for shape in (openai_shape, responses_shape, anthropic_shape)}
 """The API of each path."""
 
 
 class ModelStub:
-    """Serve the OpenAI chat completions and the Anthropic messages API on a free port of 127.0.0.1.
+    """Serve the APIs of OpenAI (chat completions and responses) and Anthropic on a free port of 127.0.0.1.
 
     Answers are streamed when the request asks for it. Safe to call from many threads and processes; requests are
     answered in the order of arrival.

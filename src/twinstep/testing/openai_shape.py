@@ -22,7 +22,7 @@ def whole(reply: Reply, body: dict[str, Any], id: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
     if reply.tool_calls:
         message["tool_calls"] = [
-            {"id": f"call_{id}_{n}", "type": "function", "function": {"name": name, "arguments": _written(args)}}
+            {"id": f"call_{id}_{n}", "type": "function", "function": {"name": name, "arguments": written(args)}}
             for n, (name, args) in enumerate(reply.tool_calls)
         ]
     choice = {"index": 0, "message": message, "finish_reason": _reason(reply)}
@@ -46,7 +46,7 @@ def _chunks(reply: Reply, body: dict[str, Any], id: str) -> Iterator[dict[str, A
     for n, (name, args) in enumerate(reply.tool_calls):
         start = {"index": n, "id": f"call_{id}_{n}", "type": "function", "function": {"name": name, "arguments": ""}}
         yield chunk({"tool_calls": [start]})
-        text = _written(args)
+        text = written(args)
         for part in (text[: len(text) // 2], text[len(text) // 2 :]):
             yield chunk({"tool_calls": [{"index": n, "function": {"arguments": part}}]})
     yield chunk({}, _reason(reply))
@@ -54,7 +54,8 @@ def _chunks(reply: Reply, body: dict[str, Any], id: str) -> Iterator[dict[str, A
         yield {**_envelope("chat.completion.chunk", [], body, id), "usage": _usage(reply, body)}
 
 
-def _written(args: Any) -> str:
+def written(args: Any) -> str:
+    """Return arguments as a text."""
     return args if isinstance(args, str) else json.dumps(args)
 
 
