@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import threading
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.func.bodies import PAINTS, Child, Paint, within
 from tests.func.test_nesting import graph_of, stack
 from twinstep.errors import InvalidConfigError
 from twinstep.func import entrypoint, task
+from twinstep.graph import START, StateGraph
 
 Colour = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -154,6 +156,23 @@ def test_one_at_a_time_never_hangs_in_any_mix(lane: Lane, kinds: tuple[str, ...]
 
     program = entrypoint()(paints[0](stack(kinds, paints[1:], leaf)))
     assert within(3, lambda: lane.invoke(program, 1, {"max_concurrency": 1})) == [*kinds, 2]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_nodes_that_wait_for_tasks_at_the_same_time_never_hang(lane: Lane, limit: int) -> None:
+    """Also when the thread that runs the superstep has ended its own nodes first, and only waits for the others."""
+    work = task(increment)
+
+    class State(TypedDict, total=False):
+        log: Annotated[list[int], operator.add]
+
+    graph: Any = StateGraph(State)
+    for i in range(5):
+        graph.add_node(f"n{i}", lambda state, i=i: {"log": [work(i).result()]}).add_edge(START, f"n{i}")
+    program = graph.compile()
+    for _ in range(40):
+        state = within(5, lambda: lane.invoke(program, {}, {"max_concurrency": limit}))
+        assert state == {"log": [1, 2, 3, 4, 5]}
 
 
 @in_notebooks_too
