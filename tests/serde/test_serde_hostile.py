@@ -22,6 +22,7 @@ serde = Serializer()
 # Runs in a process of its own, because an audit hook stays for good. Reads every sample, whole and damaged.
 FUZZ = r"""
 import random, sys
+import numpy  # what arrays need: a byte that makes a value one loads it, and nothing else does
 from zoneinfo import ZoneInfo
 from tests.serde.samples import SAMPLES
 from twinstep.errors import CheckpointCorruptError, UnknownTypeError
