@@ -93,7 +93,7 @@ class Preview(View):
 
     def pick(self, keys: Collection[str]) -> dict[str, Any]:
         below = self.below
-        if self.containers or below.containers:
+        if self.containers or below.containers or type(below) is Preview:
             values = {**below.pick(keys), **super().pick(keys)}
             return {key: values[key] for key in keys if key in values}
         return {key: self[key] if key in self else below[key] for key in keys if key in self or key in below}
