@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from tests.conftest import Lane
 from tests.graph.kit import S, one, row, side_by_side
 from twinstep.checkpoint.base import BaseCheckpointSaver
-from twinstep.graph import add_messages
+from twinstep.errors import InvalidUpdateError
+from twinstep.graph import START, StateGraph, add_messages
 from twinstep.types import Command, Overwrite
 
 
@@ -169,3 +170,55 @@ def test_a_text_behind_a_reducer_does_not_hide_it(lane: Lane) -> None:
         log: Annotated[list[int], operator.add, "what happened"]
 
     assert lane.invoke(one(lambda s: {"log": [2]}, Described), {"log": [1]}) == {"log": [1, 2]}
+
+
+class Ordered(BaseModel):
+    low: int = 0
+    high: int = 10
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+class Paired(BaseModel):
+    low: int = 0
+    high: int = 10
+
+    @field_validator("high")
+    @classmethod
+    def above(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data["low"]:
+            raise ValueError("low is above high")
+        return value
+
+
+@pytest.mark.parametrize("model", [Ordered, Paired])
+def test_what_a_validator_of_the_whole_refuses_is_no_result(
+    model: Any, lane: Lane, saver: BaseCheckpointSaver, thread: dict[str, Any]
+) -> None:
+    write = {"low": 11}
+    builder = StateGraph(model).add_node("n", lambda state: dict(write)).add_edge(START, "n")
+    graph = builder.compile(saver)
+    with pytest.raises(ValidationError, match="low is above high") as caught:
+        lane.invoke(graph, {"low": 0, "high": 10}, thread)
+    assert "In the state at the end of 'LangGraph'" in caught.value.__notes__
+    assert lane.state(graph, thread).next == ("n",)
+    write["low"] = 9
+    assert lane.invoke(graph, None, thread) == {"low": 9, "high": 10}
+    builder.add_node("m", lambda state: {"high": 20}).add_edge("n", "m")
+    write["low"] = 15
+    with pytest.raises(ValidationError, match="low is above high"):
+        lane.invoke(builder.compile(), {"low": 0, "high": 10})  # the next node reads it, as ever
+
+
+def test_a_field_with_an_alias_is_a_key_by_its_name(lane: Lane) -> None:
+    class Aliased(BaseModel):
+        number: int = Field(0, alias="Number")
+
+    graph = StateGraph(Aliased).add_node("n", lambda state: {"number": state.number + 1}).add_edge(START, "n").compile()
+    assert lane.invoke(graph, {"number": 3}) == {"number": 4}
+    with pytest.raises(InvalidUpdateError, match="Input key 'Number' is not in Aliased"):
+        lane.invoke(graph, {"Number": 3})

@@ -21,7 +21,7 @@ from twinstep.graph.routes import Router, trigger_of, valid
 from twinstep.graph.schema import AnyChannel, Schema, writes_of
 from twinstep.graph.state import StateGraph
 from twinstep.graph.transitions import snapshot, transitions
-from twinstep.graph.validation import Check
+from twinstep.graph.validation import Check, end_check
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
 from twinstep.stream.events import Write
@@ -66,9 +66,15 @@ def compile_spec(
         stream=_picker(all_keys),
         goto=lambda goto: router.goto(goto) if goto else [],
         update=router.results("A command"),
+        check_end=_end_check(builder, name),
         interrupt_before=interrupt_before,
         interrupt_after=interrupt_after,
     )
+
+
+def _end_check(builder: Builder, name: str) -> Callable[[View], None] | None:
+    whole = builder.schemas[builder.state_schema]
+    return None if whole.managed else end_check(whole.type, whole.reader(frozenset(builder.channels)), name)
 
 
 def _joins(builder: Builder, channels: dict[str, AnyChannel]) -> dict[str, list[str]]:

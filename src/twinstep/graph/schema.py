@@ -53,9 +53,7 @@ class Schema:
             self.channels[ROOT] = root
         self.keys: tuple[str, ...] = tuple(self.channels)
         self.is_root: bool = ROOT in self.channels
-        self.build: Callable[[dict[str, Any]], Any] = (
-            (lambda values: type(**values)) if is_structured(get_origin(type) or type) else _same
-        )
+        self.build: Callable[[dict[str, Any]], Any] = _builder(type)
 
     @property
     def name(self) -> str:
@@ -79,6 +77,19 @@ class Schema:
     def coerce(self, payload: Any) -> Any:
         """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
         return self.build(dict(payload)) if self.build is not _same and isinstance(payload, Mapping) else payload
+
+
+def _builder(type: Any) -> Callable[[dict[str, Any]], Any]:
+    """Return what makes an instance from the values of state keys, which are the names of its fields."""
+    if not is_structured(get_origin(type) or type):
+        return _same
+    fields: Any = getattr(type, "model_fields", None) or {}
+    aliases = {
+        name: field.validation_alias for name, field in fields.items() if isinstance(field.validation_alias, str)
+    }
+    if aliases:
+        return lambda values: type(**{aliases.get(name, name): value for name, value in values.items()})
+    return lambda values: type(**values)
 
 
 def _same(values: dict[str, Any]) -> Any:

@@ -19,8 +19,8 @@ def checks_of(model: Any, channels: Mapping[str, BaseChannel[Any, Any]]) -> dict
     """Return the checks of a model's keys; none when it is no pydantic model.
 
     Field validators run, except those that look at other fields, and except in models with validators of the whole:
-    for these, one written value is not enough; the next node that reads the state runs them. So it is with keys whose
-    reducer takes anything else than values of the key's type.
+    for these, one written value is not enough; the next node that reads the state runs them, or the end of the run
+    (`end_check`). So it is with keys whose reducer takes anything else than values of the key's type.
     """
     fields: Any = getattr(model, "model_fields", None) or {}
     return {
@@ -28,6 +28,31 @@ def checks_of(model: Any, channels: Mapping[str, BaseChannel[Any, Any]]) -> dict
         for key, channel in channels.items()
         if key in fields and _takes_its_type(channel)
     }
+
+
+def end_check(model: Any, read: Callable[[Any], Any], name: str) -> Callable[[Any], None] | None:
+    """Return what looks at the state that no node is going to read any more; None when no validator needs all of it.
+
+    A state that lacks a required field is let pass: not every node writes, or reads, every key.
+    """
+    found = getattr(model, "__pydantic_decorators__", None)
+    if found is None or not (found.model_validators or any(_looks_around(v) for v in found.field_validators.values())):
+        return None
+    required = [key for key, field in model.model_fields.items() if field.is_required()]
+
+    def check(view: Any) -> None:
+        if all(key in view for key in required):
+            try:
+                read(view)
+            except Exception as error:
+                error.add_note(f"In the state at the end of '{name}'")
+                raise
+
+    return check
+
+
+def _looks_around(validator: Any) -> bool:
+    return len(inspect.signature(validator.func).parameters) > 1
 
 
 def _takes_its_type(channel: BaseChannel[Any, Any]) -> bool:

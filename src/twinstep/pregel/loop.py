@@ -176,6 +176,8 @@ def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
     before = run.state.spare(writes, consumed) if run.durability == "exit" else None
     try:
         run.state.apply(writes, consumed)
+        if run.spec.check_end is not None and not run.state.updated:
+            run.spec.check_end(run.state.view)
     except BaseException:
         run.state = before or run.state
         raise

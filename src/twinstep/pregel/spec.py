@@ -189,6 +189,7 @@ class ProgramSpec:
         input_type, output_type: schemas of input and result.
         transitions: lists the edges that may be taken, for drawings.
         functional: whether it is an entrypoint.
+        check_end: refuses a state that a run would end with; raises.
         triggers: the nodes that each channel starts.
         late, consumable: channels of these kinds.
         past: how it reads what earlier versions of it have stored.
@@ -214,6 +215,7 @@ class ProgramSpec:
     output_type: Any = Any
     transitions: Callable[[], Iterable[Edge]] = tuple
     functional: bool = False
+    check_end: Callable[[View], None] | None = None
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()
     triggers: dict[str, tuple[str, ...]] = field(default_factory=dict)
