@@ -210,7 +210,7 @@ def optional(
     writer: StreamWriter | None = None,
     store: BaseStore | None = None,
     runtime: Any = None,
-    previous: int | None = 7,
+    previous: int | None = None,
 ) -> Any:
     return untyped(s, config, writer, store, runtime, previous)
 
