@@ -20,7 +20,7 @@ from twinstep.errors import InvalidConfigError
 from twinstep.func import entrypoint, task
 from twinstep.graph import END, START, MessageGraph, StateGraph
 from twinstep.messages import AIMessage
-from twinstep.runtime import Runtime
+from twinstep.runtime import BaseUser, ExecutionInfo, Runtime
 from twinstep.types import RetryPolicy
 from twinstep.utils.config import ensure_config, patch_configurable
 from twinstep.warnings import TwinstepDeprecationWarning, TwinstepWarning
@@ -196,3 +196,9 @@ def test_configs_are_patched_at_their_older_path() -> None:
     config = patch_configurable({"tags": ["a"], "configurable": {"thread_id": "1"}}, {"user": "b"})
     assert config == {"tags": ["a"], "configurable": {"thread_id": "1", "user": "b"}}
     assert ensure_config({"tags": ["a"]}, None, {"tags": ["b"]}) == {"tags": ["a", "b"]}
+
+
+def test_what_a_server_tells_of_its_user_and_what_is_patched() -> None:
+    info = ExecutionInfo("c", "ns", "task").patch(node_attempt=2)
+    assert (info.node_attempt, info.task_id) == (2, "task")
+    assert BaseUser("ann") == BaseUser("ann", display_name="", is_authenticated=True, permissions=())

@@ -1,5 +1,6 @@
 """Graphs inside graphs: as nodes and called by nodes, with every kind of checkpointer (behaviour 1.7)."""
 
+import asyncio
 import functools
 import operator
 from collections.abc import Callable
@@ -402,6 +403,11 @@ def test_nested_graphs_are_found_as_nodes_and_in_the_code_of_nodes() -> None:
     assert [name for name, _ in outer.get_subgraphs()] == ["o"]
     assert [name for name, _ in outer.get_subgraphs(recurse=True)] == ["o", "o|a", "o|b", "o|c"]
     assert list(outer.get_subgraphs(namespace="o|b")) == [("o|b", inner_of_module)]
+
+    async def found() -> list[Any]:
+        return [each async for each in outer.aget_subgraphs(namespace="o|b")]
+
+    assert asyncio.run(found()) == [("o|b", inner_of_module)]
     assert list(outer.get_subgraphs(namespace="o|b", recurse=True)) == [("o|b", inner_of_module)]
     assert list(outer.get_subgraphs(namespace="o|z")) == []
 

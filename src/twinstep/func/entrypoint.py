@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
 
 from twinstep.channels import EphemeralValue, LastValue, Topic
@@ -238,13 +239,13 @@ def _writes(result: Any) -> list[Write]:
 
 
 def _refuse_handles(result: Any) -> None:
-    """Refuse what is, or directly holds, the handle of a task.
+    """Refuse what is, or directly holds, the handle of a task (of many parts, the first are looked at).
 
     Raises:
         InvalidUpdateError: it does.
     """
     parts: Any = result.values() if type(result) is dict else result if type(result) in (list, tuple) else (result,)
-    if any(map(is_handle, parts)):
+    if any(map(is_handle, islice(parts, 16))):
         what = "the handle of a task and not its result" if is_handle(result) else "handles of tasks, not their results"
         raise InvalidUpdateError(f"An entrypoint returned {what}: call .result() on it, or await it.")
 
