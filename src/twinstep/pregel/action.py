@@ -63,7 +63,6 @@ class Action:
             )
         self.name: str = name_of(fn)
         self.is_generator: bool = False
-        self.keeps_default: bool = False
         if self.is_runnable:
             self.is_async: bool = False
             # our own graphs find the run they are nested in by themselves; a stranger has to be told
