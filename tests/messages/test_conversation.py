@@ -196,3 +196,9 @@ def test_pydantic_models_take_messages_and_what_looks_like_them() -> None:
     with pytest.raises(ValidationError, match="HumanMessage was expected"):
         Checked(first=AIMessage("no"))  # type: ignore[arg-type]
     assert Checked.model_json_schema()["properties"].keys() == {"messages", "first"}
+
+
+def test_the_id_of_what_is_removed_may_be_given_by_itself() -> None:
+    said = add_messages([HumanMessage("a", id="1"), HumanMessage("b", id="2")], [RemoveMessage("1")])
+    assert [message.id for message in said] == ["2"]
+    assert add_messages(said, [RemoveMessage(REMOVE_ALL_MESSAGES)]) == []

@@ -204,9 +204,14 @@ class ToolMessage(BaseMessage):
 
 @dataclass(slots=True, repr=False)
 class RemoveMessage(BaseMessage):
-    """Takes the message with this id out of a conversation, when it is added to it."""
+    """Takes the message with this id out of a conversation, when it is added to it: `RemoveMessage(id)`."""
 
     type: ClassVar[str] = "remove"
+
+    def __post_init__(self) -> None:
+        if self.id is None and isinstance(self.content, str) and self.content:
+            self.id: str | None = self.content  # there is nothing to say but the id
+            self.content: Content = ""
 
 
 AnyMessage = HumanMessage | SystemMessage | AIMessage | ToolMessage | RemoveMessage
