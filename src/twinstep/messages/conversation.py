@@ -117,7 +117,7 @@ class Talk:
 
     def __init__(self, messages: list[Any], places: dict[str, int] | None = None) -> None:
         self.messages: list[Any] = messages
-        self.places = places if places is not None else {message.id: n for n, message in enumerate(messages)}
+        self.places: dict[str, int] = places if places is not None else _places(messages)
 
     def copy(self) -> Talk:
         """Return another one about the same list of messages."""
@@ -150,7 +150,11 @@ class Talk:
                 self.messages[place] = message
         if gone:
             self.messages = [message for message in self.messages if message.id not in gone]
-            self.places = {message.id: n for n, message in enumerate(self.messages)}
+            self.places = _places(self.messages)
+
+
+def _places(messages: Sequence[Any]) -> dict[str, int]:
+    return dict(zip(map(_id_of, messages), range(len(messages)), strict=True))
 
 
 class Conversation(BinaryOperatorAggregate[Any, Any]):

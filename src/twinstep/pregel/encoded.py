@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from twinstep.serde import Serializer, holds_set
+from twinstep.serde.kinds import SCALARS
 
 MOST_PIECES: Final = 32
+ROW_SIZE: Final = 256
+"""Bytes that a dict takes beside its content, about."""
+_DICT: Final = frozenset({dict})
 
 
 class Encoded(NamedTuple):
@@ -17,16 +22,32 @@ class Encoded(NamedTuple):
         pieces: the bytes.
         items: number of items of a list, None for any other value.
         ordered: whether the same value, read from the bytes, is encoded to the same bytes: not if it may hold a set.
+        rows: the items of a list of flat dicts, handed to nobody: copying them is faster than reading the bytes.
     """
 
     pieces: tuple[bytes, ...]
     items: int | None = None
     ordered: bool = True
+    rows: list[dict[Any, Any]] | None = None
 
     @property
     def size(self) -> int:
-        """Number of bytes."""
-        return sum(map(len, self.pieces))
+        """The bytes that it takes, about."""
+        size = sum(map(len, self.pieces))
+        return size if self.rows is None else 2 * size + ROW_SIZE * len(self.rows)
+
+    def with_rows(self, value: Any, before: Encoded | None = None) -> Encoded:
+        """Return the same with its rows, if it is a list of flat dicts.
+
+        Args:
+            value: what the bytes hold; no code of the user has seen it yet.
+            before: an encoded list that it begins with.
+        """
+        if not self.items or (before is not None and before.rows is None):
+            return self
+        known = before.rows if before is not None and before.rows is not None else []
+        added = flat_rows(value[len(known) :])
+        return self if added is None else self._replace(rows=[*known, *added])
 
     def followed(self, serde: Serializer, added: Sequence[Any], at: str) -> Encoded:
         """Return the list with more items, which alone are encoded."""
@@ -55,6 +76,8 @@ class Encoded(NamedTuple):
 
     def decoded(self, serde: Serializer) -> Any:
         """Return the value, made anew."""
+        if self.rows is not None:
+            return list(map(dict.copy, self.rows))
         value = serde.loads(self.pieces[0])
         for piece in self.pieces[1:]:
             value += serde.loads(piece)
@@ -65,6 +88,15 @@ def encode(serde: Serializer, value: Any, at: str) -> Encoded:
     """Encode a value; `at` is what an error calls it."""
     data = serde.dumps(value, at=at)
     return Encoded((data,), len(value), not holds_set(data)) if type(value) is list else Encoded((data,))
+
+
+def flat_rows(items: Sequence[Any]) -> list[dict[Any, Any]] | None:
+    """Return copies of items that are dicts of texts and other scalars; None if one is something else."""
+    if not _DICT.issuperset(map(type, items)):
+        return None
+    keys, values = chain.from_iterable(items), chain.from_iterable(map(dict.values, items))
+    flat = SCALARS.issuperset(map(type, keys)) and SCALARS.issuperset(map(type, values))
+    return list(map(dict.copy, items)) if flat else None
 
 
 def _header(count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The state of the latest heads, kept in memory as bytes, so that a long thread is not read anew for every run.
+"""The state of the latest heads, kept in memory, so that a long thread is not read anew for every run.
 
 What is kept of a checkpoint comes from its rows alone, never from the values of a run: nothing that the code of a user
 does to those can reach it. It is used only when the database says that the head is that checkpoint, or follows it, and
@@ -111,8 +111,8 @@ def _encoded(
             continue
         if id(value) not in made:
             if before is not None and before.items and before.items == changed[name]:
-                made[id(value)] = before.followed(serde, value[before.items :], at)
+                made[id(value)] = before.followed(serde, value[before.items :], at).with_rows(value, before)
             else:
-                made[id(value)] = encode(serde, value, at)
+                made[id(value)] = encode(serde, value, at).with_rows(value)
         encoded[name] = made[id(value)]
     return encoded
