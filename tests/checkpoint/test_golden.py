@@ -1,12 +1,13 @@
 """Threads stored by the first version of the format are read, and go on, for ever.
 
-`golden/` holds an SQLite file and the same threads as PostgreSQL's SQL. They are never changed: a new version of the
+`golden/` holds SQLite files, and the threads of one as PostgreSQL's SQL. They are never changed: a new version of the
 format adds files of its own (`python -m tests.checkpoint.test_golden` with PYTHONPATH=src:. makes those that are
 missing).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ import pytest
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.func import entrypoint, task
-from twinstep.graph import START, StateGraph
+from twinstep.graph import END, START, StateGraph
 from twinstep.testing.conformance.writer import put, thread
 from twinstep.types import Command, interrupt
 
 FOLDER = Path(__file__).parent / "golden"
 SQLITE, POSTGRES = FOLDER / "threads-v1.sqlite", FOLDER / "threads-v1.sql"
+KILLED = {form: FOLDER / f"killed-v1-{form}.sqlite" for form in ("named", "newest")}
+"""Files of runs that were killed: their heads name a checkpoint, as all did at first, or leave that to the newest."""
 VALUES = {"exact": (1, {2}, b"3", {4: 2**70}), "list": [1]}
 
 ran: list[str] = []
@@ -55,6 +58,20 @@ def talk_on(saver: BaseCheckpointSaver) -> Any:
         return {"lines": [f"answer {state['turns']}"], "turns": state["turns"] + 1}
 
     return StateGraph(Talk).add_node(answer).add_edge(START, "answer").compile(saver)
+
+
+def count_on(saver: BaseCheckpointSaver, killed_at: int | None = None) -> Any:
+    def more(state: Talk) -> dict[str, Any]:
+        if state["turns"] == killed_at:
+            os._exit(9)
+        ran.append(f"turn {state['turns']}")
+        return {"lines": [f"turn {state['turns']}"], "turns": state["turns"] + 1}
+
+    def until_five(state: Talk) -> str:
+        return "more" if state["turns"] < 5 else END
+
+    graph = StateGraph(Talk).add_node(more).add_edge(START, "more")
+    return graph.add_conditional_edges("more", until_five, ["more", END]).compile(saver)
 
 
 def write(saver: BaseCheckpointSaver) -> None:
@@ -117,6 +134,33 @@ def test_new_threads_go_beside_the_old_ones(old: BaseCheckpointSaver) -> None:
     assert [name for name, _ in old.threads()] == ["asked", "talk", "put", "new"]
 
 
+@pytest.mark.parametrize("form", KILLED)
+def test_a_killed_run_goes_on_where_it_was(form: str, tmp_path: Path) -> None:
+    ran.clear()
+    path = Path(shutil.copy(KILLED[form], tmp_path))
+    with closing(sqlite3.connect(path)) as conn:
+        assert conn.execute("SELECT checkpoint = x'FF' FROM twinstep_heads").fetchone() == (form == "newest",)
+    with SqliteSaver(path) as saver:
+        count, killed = count_on(saver), thread("killed")
+        state = count.get_state(killed)
+        assert (state.values["turns"], state.next) == (3, ("more",))
+        assert count.invoke(None, killed)["lines"] == [f"turn {turn}" for turn in range(5)]
+        assert ran == ["turn 3", "turn 4"]
+        turns = [each.values.get("turns") for each in count.get_state_history(killed)]
+        assert turns == [5, 4, 3, 2, 1, 0, None]
+
+
+def make_killed() -> None:
+    """Make the file that this version writes (the one with names was made before heads could leave that out)."""
+    path = KILLED["newest"]
+    if os.fork() == 0:
+        count_on(SqliteSaver(path), killed_at=3).invoke({"lines": [], "turns": 0}, thread("killed"))
+    os.wait()
+    with closing(sqlite3.connect(path)) as conn:
+        for statement in ("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 512", "VACUUM"):
+            conn.execute(statement)
+
+
 def make_sqlite() -> None:
     with closing(sqlite3.connect(SQLITE, check_same_thread=False)) as conn:
         conn.execute("PRAGMA page_size = 512")
@@ -152,6 +196,6 @@ def make_postgres() -> None:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for file, make in ((SQLITE, make_sqlite), (POSTGRES, make_postgres)):
+    for file, make in ((SQLITE, make_sqlite), (POSTGRES, make_postgres), (KILLED["newest"], make_killed)):
         if not file.exists():
             make()
