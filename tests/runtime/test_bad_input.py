@@ -56,16 +56,19 @@ def works(lane: Any, graph: Any, thread: Any) -> bool:
 GRAPH = StateGraph(State).add_node("a", lambda state: {}).add_edge(START, "a").compile(InMemorySaver())
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 WRONG: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda v: GRAPH.invoke({}, THREAD, output_keys=v), "output_keys is a name or a list of names"),
-    (lambda v: GRAPH.invoke({}, THREAD, interrupt_before=v), "interrupt_before and interrupt_after is a name"),
+    (lambda v: GRAPH.invoke({}, THREAD, output_keys=v), "output_keys takes a name or a list of names"),
+    (lambda v: GRAPH.invoke({}, THREAD, interrupt_before=v), "interrupt_before and interrupt_after takes a name"),
     (lambda v: GRAPH.invoke({}, THREAD, control=v), "control= takes a RunControl"),
     (lambda v: GRAPH.batch([{}], [THREAD, THREAD]), "batch got 2 configs for 1 inputs"),
     (lambda v: GRAPH.bulk_update_state(THREAD, [v]), r"A superstep is a list of StateUpdate\(values, as_node\)"),
     (lambda v: GRAPH.bulk_update_state(THREAD, [[v]]), "A superstep is a list of StateUpdate"),
-    (lambda v: GRAPH.builder.compile(interrupt_after=v), "interrupt_before and interrupt_after is a name"),
+    (lambda v: GRAPH.builder.compile(interrupt_after=v), "interrupt_before and interrupt_after takes a name"),
     (lambda v: GRAPH.builder.compile(cache=InMemoryCache()).clear_cache(["b"]), "Unknown node 'b'; it is one of"),
     (lambda v: StateGraph(State).add_edge(v, "a"), "it starts at a node or at several"),
-    (lambda v: StateGraph(State).add_conditional_edges("a", lambda s: "a", v), "path_map is a name or a list of names"),
+    (
+        lambda v: StateGraph(State).add_conditional_edges("a", lambda s: "a", v),
+        "path_map takes a name or a list of names",
+    ),
     (lambda v: StateGraph(State).add_node("", lambda s: s), "needs a name that is not empty"),
     (
         lambda v: task(len, retry_policy=RetryPolicy(max_attempts=0)),

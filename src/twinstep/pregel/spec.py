@@ -79,7 +79,7 @@ class View(dict[str, Any]):
 
 
 class Preview(View):
-    """A view that shows other values for some keys; those of the rest are not copied."""
+    """A view that shows other values for some keys; the others are looked up below it, not copied."""
 
     __slots__ = ("below",)
 
@@ -92,14 +92,23 @@ class Preview(View):
         return values
 
     def pick(self, keys: Collection[str]) -> dict[str, Any]:
-        below = self.below
+        below, top = self.below, self.keys()
         if self.containers or below.containers or type(below) is Preview:
-            values = {**below.pick(keys), **super().pick(keys)}
+            values = {**below.pick(keys), **super().pick([key for key in keys if key in top])}
             return {key: values[key] for key in keys if key in values}
-        return {key: self[key] if key in self else below[key] for key in keys if key in self or key in below}
+        return {key: self[key] if key in top else below[key] for key in keys if key in top or key in below}
 
     def value(self, key: str) -> Any:
-        return super().value(key) if key in self else self.below.value(key)
+        return super().value(key) if key in self.keys() else self.below.value(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return super().get(key, default) if key in self.keys() else self.below.get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self.below
+
+    def __missing__(self, key: str) -> Any:
+        return self.below[key]
 
 
 PASS = Action(lambda input: input)
