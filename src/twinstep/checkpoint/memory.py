@@ -155,7 +155,7 @@ class InMemorySaver(BaseCheckpointSaver):
         space = thread.spaces.get(commit.ns) if thread else None
         head = space.head.checkpoint if space else None
         fenced = epoch != commit.epoch or not (commit.claim or holder == commit.run)
-        moved = head != commit.expect if commit.checkpoint else bool(commit.records) and head is None
+        moved = head != commit.expect if commit.compares else bool(commit.records) and head is None
         gone = space is not None and not all(base in space.rows for base in commit.joints)
         if fenced or moved or gone:
             raise conflict(commit, holder)

@@ -89,7 +89,8 @@ class Commit:
         epoch: the thread's epoch as this run knows it; any other epoch means that another run took the thread over.
         claim: take the thread over: the epoch becomes `epoch + 1` and `run` its holder. Without it, `run` must be the
             holder.
-        expect: the namespace's head as this run knows it; None when it has none. Compared when `checkpoint` is given.
+        expect: the namespace's head as this run knows it; None when it has none. Compared when `checkpoint` is given,
+            and by a claim that names it.
         checkpoint: the new head.
         earlier: the checkpoint before it, when both are stored at once.
         records: outcomes to keep.
@@ -111,6 +112,11 @@ class Commit:
     forget_at: str | None = None
     status: Status | None = None
     info: bytes | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether the head must be the expected one."""
+        return self.checkpoint is not None or (self.claim and self.expect is not None)
 
     @property
     def joints(self) -> list[str]:

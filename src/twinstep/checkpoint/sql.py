@@ -174,7 +174,7 @@ def follows(commit: Commit, row: Sequence[Any]) -> bool:
     return (
         epoch == commit.epoch
         and (commit.claim or holder == commit.run)
-        and (commit.checkpoint is None or head == commit.expect)
+        and (not commit.compares or head == commit.expect)
     )
 
 
@@ -382,7 +382,7 @@ def _check(commit: Commit, stand: _Stand) -> None:
         raise _damaged(commit.thread_id, commit.ns)
     head = stand.head.checkpoint if stand.head else None
     fenced = stand.epoch != commit.epoch or not (commit.claim or stand.holder == commit.run)
-    moved = head != commit.expect if commit.checkpoint else bool(commit.records) and head is None
+    moved = head != commit.expect if commit.compares else bool(commit.records) and head is None
     if fenced or moved:
         raise conflict(commit, stand.holder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,17 @@ class JournalConformance(Conformance):
             old.record("late")
         loaded = lane.load("t", "")
         assert (loaded.epoch, loaded.holder, loaded.head.run, loaded.records) == (2, new.id, old.id, ())
+
+    def test_claim_that_names_an_older_head_is_refused(self, lane: Any) -> None:
+        """What the claiming run has read is no longer how the thread stands: it must not begin."""
+        old = Run(lane)
+        seen, now = old.step(), old.step()
+        late = Commit("t", "", new_id(), old.epoch, claim=True, expect=seen.id)
+        with pytest.raises(ThreadConflictError):
+            lane.commit(late)
+        assert (lane.load("t", "").epoch, lane.load("t", "").holder) == (1, old.id)
+        lane.commit(replace(late, expect=now.id))
+        assert lane.load("t", "").epoch == 2
 
     def test_only_the_holder_writes(self, lane: Any) -> None:
         run = Run(lane)
