@@ -6,8 +6,9 @@ import asyncio
 import operator
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -256,17 +257,19 @@ def test_a_process_that_lives_is_waited_for_without_limit_and_never_overtaken(la
     assert result["log"] == ["slow in", "slow out", "in", "out"]
 
 
-def test_where_the_life_of_a_run_is_not_known_there_is_a_limit(postgres_database: str, lane: Lane, thread: Any):
-    """Two savers stand for two processes."""
+@contextmanager
+def at_work(database: str, thread: Any) -> Iterator[tuple[Meeting, Future[Any], PostgresSaver]]:
+    """A run that waits for a meeting, its result, and another saver; two savers stand for two processes."""
     meeting = Meeting()
-    with (
-        PostgresSaver(postgres_database) as one,
-        PostgresSaver(postgres_database) as two,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    with PostgresSaver(database) as one, PostgresSaver(database) as two, ThreadPoolExecutor(1) as pool:
         one.delete_thread("1")
         first = pool.submit(chain(meeting.wait).compile(one).invoke, {"x": 1}, thread)
         assert meeting.arrived.wait(LONG)
+        yield meeting, first, two
+
+
+def test_where_the_life_of_a_run_is_not_known_there_is_a_limit(postgres_database: str, lane: Lane, thread: Any):
+    with at_work(postgres_database, thread) as (meeting, first, two):
         graph = chain("after").compile(two, on_conflict="wait", conflict_timeout=None)
         with pytest.raises(InvalidConfigError, match="PostgresSaver cannot tell"):
             lane.invoke(graph, {"x": 2}, thread)
@@ -276,15 +279,7 @@ def test_where_the_life_of_a_run_is_not_known_there_is_a_limit(postgres_database
 
 
 def test_a_run_whose_process_may_be_dead_is_overtaken_after_the_limit(postgres_database: str, lane: Lane, thread: Any):
-    meeting = Meeting()
-    with (
-        PostgresSaver(postgres_database) as one,
-        PostgresSaver(postgres_database) as two,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        one.delete_thread("1")
-        first = pool.submit(chain(meeting.wait).compile(one).invoke, {"x": 1}, thread)
-        assert meeting.arrived.wait(LONG)
+    with at_work(postgres_database, thread) as (meeting, first, two):
         graph = chain("after").compile(two, on_conflict="wait", conflict_timeout=0.03)
         assert lane.invoke(graph, {"x": 2}, thread)["log"] == ["after"]
         meeting.go_on.set()
