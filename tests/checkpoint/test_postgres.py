@@ -265,9 +265,10 @@ def test_a_session_that_ends_in_mid_commit_stores_nothing_and_the_commit_is_trie
     run = Run(saver)
     begin = saver._db.begin
 
-    def cut(wait: bool = True) -> None:
+    def cut(wait: bool = True) -> bool:
         begin(wait)
         end_sessions(admin)
+        return True
 
     saver._db.begin = cut  # type: ignore[method-assign]
     run.step()

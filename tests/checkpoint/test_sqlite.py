@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from twinstep.checkpoint.columns import pack, unpack
-from twinstep.checkpoint.rows import CheckpointRow, Commit
+from twinstep.checkpoint.rows import CheckpointRow, Commit, Head
 from twinstep.checkpoint.sql import MIGRATIONS
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -469,6 +469,24 @@ def test_given_connection_is_taken_over_and_left_open(path: Path, synchronous: A
         assert conn.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         with SqliteSaver(path) as second:
             assert values(second) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "who", ["another connection", "another saver on the connection", "the owner of the connection"]
+)
+def test_a_commit_sees_what_others_have_written_since_the_last(path: Path, who: str) -> None:
+    with closing(sqlite3.connect(path, check_same_thread=False)) as conn:
+        saver = SqliteSaver(conn)
+        run = Run(saver)
+        run.step()
+        run.step()
+        if who == "the owner of the connection":
+            conn.execute("UPDATE twinstep_threads SET epoch = epoch + 1, holder = 'other'")
+        else:
+            Run(SqliteSaver(path if who == "another connection" else conn), run="other")
+        with pytest.raises(ThreadConflictError, match="run 'other' has taken the thread over"):
+            run.step()
+        assert saver.load("t", "").head == Head(run.head or "", run.id, "running", b"")
 
 
 def test_connection_bound_to_a_thread_is_explained() -> None:

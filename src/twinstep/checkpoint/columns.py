@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from binascii import crc32
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twinstep.checkpoint.rows import Head
 from twinstep.errors import CheckpointCorruptError
 
 T = TypeVar("T")
+_UUID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @lru_cache(4096)
 def pack(id: str) -> bytes:
     """Return the bytes an id is stored as: 16 for a UUID; they sort like the ids of checkpoints do."""
-    plain = id.replace("-", "")
-    try:
-        packed = bytes.fromhex(plain) if len(id) == 36 else b""
-    except ValueError:
-        packed = b""
-    if len(packed) == 16 and unpack(packed) == id:
-        return packed
+    if _UUID.fullmatch(id):
+        return bytes.fromhex(id.replace("-", ""))
     text = b"\xff" + id.encode()  # a byte that no UTF-8 has; twice where the length would be that of a UUID
     return text if len(text) != 16 else b"\xff" + text
 

@@ -191,7 +191,10 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
     Raises:
         EncodingError: a value cannot be stored; the message names its place.
     """
-    tasks = [[t.id, t.name, [[k] if v is SAME_AS_INPUT else [k, v] for k, v in t.writes]] for t in c.writes]
+    tasks = [
+        [id, name, [[key] if value is SAME_AS_INPUT else [key, value] for key, value in writes]]
+        for id, name, writes in c.writes
+    ]
     fields = [c.step, c.source, c.run, list(c.updated), c.changes, tasks, c.metadata]
     if c.version:
         fields.append(c.version)

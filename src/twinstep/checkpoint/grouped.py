@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
-from twinstep.checkpoint.sql import SqlProgram, Stored
+from twinstep.checkpoint.sql import SqlProgram
+from twinstep.checkpoint.stand import Stand
 from twinstep.errors import CheckpointStorageError, OutcomeUnknownError, TwinstepError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program, Ready
@@ -31,8 +32,13 @@ class Database(Protocol):
     def open(self) -> None:
         """Connect and make the tables, if that has not been done."""
 
-    def begin(self, wait: bool = True) -> None:
-        """Begin a transaction that writes; without `wait`, fail where another process would have to be waited for."""
+    def begin(self, wait: bool = True) -> bool:
+        """Begin a transaction that writes; without `wait`, fail where another process would have to be waited for.
+
+        Returns whether nobody else has written since the last one that `commit` has ended; a database that verifies how
+        a namespace stands need not know.
+        """
+        ...
 
     def run(self, program: Program[T]) -> T:
         """Run a program in the transaction that has begun."""
@@ -55,14 +61,19 @@ class Database(Protocol):
         """Start over in a forked child, which must not touch its parent's connections."""
 
 
-class Job:
-    """A commit that waits for a thread to store it together with others."""
+_THREADS: Final = 256
+_NAMESPACES: Final = 256
+"""Of how many threads, and namespaces in each, it is remembered how they stand."""
 
-    __slots__ = ("commit", "done", "error", "stored")
+
+class Job:
+    """A commit that waits for a thread to store it together with others; how its namespace stands afterwards."""
+
+    __slots__ = ("commit", "done", "error", "stand")
 
     def __init__(self, commit: Commit) -> None:
         self.commit: Commit = commit
-        self.stored: Stored | None = None
+        self.stand: Stand | None = None
         self.done: bool = False
         self.error: BaseException | None = None
 
@@ -78,6 +89,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         self._db = db
         self._program = program
         self._jobs: deque[Job] = deque()
+        self._stands: dict[str, dict[str, Stand]] = {}
 
     def setup(self) -> Ready:
         """Open the database and make its tables; every other call does so when it is needed. May be awaited.
@@ -152,17 +164,15 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
 
     def _lead(self, wait: bool = True) -> None:
         """Store all jobs that wait, in one transaction; the caller holds the lock."""
-        self._db.begin(wait)
         jobs: list[Job] = []
-        while self._jobs:
-            jobs.append(self._jobs.popleft())
-        jobs.sort(key=_thread_of)  # so that two processes never wait for each other's threads
         try:
-            self._store(jobs)
+            self._store(jobs, wait)
         except OutcomeUnknownError as error:
             for job in jobs:
                 job.error = job.error or error
         except Exception:  # one of them cannot be stored, or nothing can: the others must not suffer for it
+            if not jobs:
+                raise
             for job in jobs:
                 job.error = self._stored_alone(job)
         except BaseException as error:
@@ -173,30 +183,47 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
             for job in jobs:
                 job.done = True
 
-    def _store(self, jobs: Sequence[Job]) -> None:
-        """Run jobs in the transaction that has begun, and end it."""
+    def _store(self, jobs: list[Job], wait: bool) -> None:
+        """Take all jobs that wait, once a transaction has begun, and run them in it."""
         db = self._db
         try:
+            if not db.begin(wait):
+                self._stands.clear()
+            while self._jobs:
+                jobs.append(self._jobs.popleft())
+            if len(jobs) > 1:
+                jobs.sort(key=_thread_of)  # so that two processes never wait for each other's threads
             for job in jobs:
                 try:
-                    job.stored = self._run(job.commit)
+                    job.stand = db.run(self._program.commit(job.commit, self._expected(job.commit)))
                 except CheckpointStorageError:  # the database failed
                     raise
                 except TwinstepError as error:  # refused before it changed anything
                     job.error = error
             db.commit()
-        except BaseException:
-            db.rollback()
+        except BaseException as error:
+            if jobs or not isinstance(error, Exception):  # else none has begun
+                db.rollback()
             raise
         for job in jobs:
-            self._stored(job)
+            if job.stand is not None and job.stand.stored is not None:
+                self._remember(job.commit, job.stand)
 
-    def _run(self, commit: Commit) -> Stored:
-        """Run a commit in the transaction that has begun."""
-        return self._db.run(self._program.commit(commit))
+    def _expected(self, commit: Commit) -> Stand | None:
+        """Return how a commit's namespace stands, if this saver wrote there last and the commit follows from it."""
+        known = self._stands  # a claim changes how every namespace of the thread stands
+        spaces = known.pop(commit.thread_id, None) if commit.claim else known.get(commit.thread_id)
+        stand = spaces.pop(commit.ns, None) if spaces else None
+        return stand if stand is not None and stand.fits(commit) else None
 
-    def _stored(self, job: Job) -> None:
-        """Take note of a job that was stored, or refused."""
+    def _remember(self, commit: Commit, stand: Stand) -> None:
+        """Take note of how a namespace stands after a commit."""
+        spaces = None if commit.claim else self._stands.get(commit.thread_id)
+        if spaces is None or len(spaces) > _NAMESPACES:
+            spaces = self._stands[commit.thread_id] = {}
+            if len(self._stands) > _THREADS:
+                del self._stands[next(iter(self._stands))]
+        spaces[commit.ns] = stand
 
     def _stored_alone(self, job: Job) -> Exception | None:
         """Store a job in its own transaction, and return what is wrong with it."""
@@ -225,6 +252,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
     def _forked(self) -> None:
         super()._forked()
         self._jobs.clear()
+        self._stands.clear()
         self._db.forked()
 
     def __enter__(self) -> Self:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from twinstep.checkpoint.columns import name_of, of, pack, seal_of_head, seal_of_record, unpack
 from twinstep.checkpoint.journal import NEAR, conflict, edit_conflict
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Head, Known, Loaded, RecordRow
+from twinstep.checkpoint.stand import NEWEST, Stand
 from twinstep.errors import CheckpointCorruptError, CheckpointStorageError
 from twinstep.sql import schema
 from twinstep.sql.schema import Program, Schema
@@ -27,10 +28,12 @@ class Dialect(schema.Dialect):
     Attributes:
         head_key: a key of heads, besides their name.
         by_name: find a head by its name, because its namespace may be longer than a key can be.
+        verifies: others may write while it is known how a namespace stands, so that the database has to compare.
     """
 
     head_key: str = ""
     by_name: bool = False
+    verifies: bool = False
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -57,9 +60,6 @@ SCHEMA = Schema(
     table="twinstep_schema",
     user="saver",
 )
-
-NEWEST = ""
-"""Stored as the head's checkpoint: it is the newest one of the namespace."""
 
 _THREAD = "SELECT n FROM twinstep_threads WHERE thread_id = ?"
 _HEADS = f"SELECT n FROM twinstep_heads WHERE thread = ({_THREAD})"
@@ -129,55 +129,6 @@ _STATEMENTS = {
 }
 
 
-class _Stand(NamedTuple):
-    """How a thread and one namespace of it stand.
-
-    `thread` and `n` are their row numbers, None when there is no such row; a row without a `head` is damaged. `newest`
-    is the packed id of the namespace's newest checkpoint, and `moving` tells that the row leaves it to that one to be
-    the head.
-    """
-
-    epoch: int = 0
-    holder: str | None = None
-    thread: int | None = None
-    n: int | None = None
-    head: Head | None = None
-    newest: bytes = b""
-    moving: bool = False
-
-
-class Stored(NamedTuple):
-    """What a commit has made of a namespace: the numbers of its rows, its head, and how it stood before."""
-
-    thread: int | None
-    n: int | None
-    head: Head | None
-    before: _Stand
-
-    def row(self, commit: Commit) -> tuple[Any, ...] | None:
-        """Return what the next commit will read first, unless another run writes in between."""
-        thread, n, head, before = self
-        if n is None or head is None:
-            return None
-        if before.moving and head is before.head:
-            head = Head(NEWEST, *head[1:])
-        rows = (commit.earlier, commit.checkpoint)
-        newest = max([before.newest, *(pack(row.id) for row in rows if row is not None)])
-        seal = seal_of_head(commit.thread_id, commit.ns, head)
-        return (thread, commit.epoch + commit.claim, commit.run, n, pack(head.checkpoint), *head[1:], seal, newest)
-
-
-def follows(commit: Commit, row: Sequence[Any]) -> bool:
-    """Tell whether a commit may be stored if it reads this row first."""
-    _, epoch, holder, _, checkpoint, *_, newest = row
-    head = unpack(newest if unpack(checkpoint) == NEWEST else checkpoint)
-    return (
-        epoch == commit.epoch
-        and (commit.claim or holder == commit.run)
-        and (not commit.compares or head == commit.expect)
-    )
-
-
 class SqlProgram:
     """The methods of `Journal` as programs of statements in one dialect."""
 
@@ -187,6 +138,10 @@ class SqlProgram:
         if dialect.by_name:
             for name in ("stand", "page"):
                 self._sql[name] = self._sql[name].replace("h.ns = ?", "h.ns = ? AND h.name = ?")
+        names = ", ".join(f"c{n}" for n in range(10))
+        values = ", ".join("?" * 10)
+        self._sql["verify"] = f"""SELECT 1 / count(*) FROM ({self._sql["stand"]}) found ({names})
+            WHERE ({names}) IS NOT DISTINCT FROM ({values})"""
 
     def _wait_for(self, thread_id: str) -> Program[None]:
         """Let other writers of a thread end, and keep new ones out."""
@@ -197,7 +152,8 @@ class SqlProgram:
 
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None = None) -> Program[Loaded]:
         """Read a checkpoint; see `Journal.load`."""
-        epoch, holder, _, n, head, _, _ = yield from self._stand(thread_id, ns)
+        stand = yield from self._stand(thread_id, ns)
+        epoch, holder, n, head = stand.epoch, stand.holder, stand.n, stand.head
         if head is None and n is not None and checkpoint_id is None:
             raise _damaged(thread_id, ns)
         latest = head.checkpoint if head else None
@@ -242,22 +198,19 @@ class SqlProgram:
             names.setdefault(thread_id, []).extend(() if ns is None else (ns,))
         return list(names.items())
 
-    def _stand(self, thread_id: str, ns: str) -> Program[_Stand]:
+    def _stand(self, thread_id: str, ns: str) -> Program[Stand]:
         """Read how a namespace stands."""
         rows = yield self._sql["stand"], (*self._key(thread_id, ns), thread_id)
         if not rows or rows[0][3] is None:  # not there, unless a damaged index hides it: another one must agree
             named = yield self._sql["find_name"], (name_of(thread_id, ns),)
             if named or (rows and not ns and (yield self._sql["find_root"], (rows[0][0],))):
                 raise _damaged(thread_id, ns)
-            return _Stand(*(rows[0][1], rows[0][2], rows[0][0]) if rows else ())
+            return Stand(rows[0][1], rows[0][2], rows[0][0]) if rows else Stand()
         thread, epoch, holder, n, checkpoint, run, status, info, seal, newest = rows[0]
         head = Head(unpack(checkpoint), of(str, run), of(str, status), of(bytes, info))  # type: ignore[arg-type]
-        moving = head.checkpoint == NEWEST
-        if seal != seal_of_head(thread_id, ns, head) or (moving and newest is None):
-            return _Stand(epoch, holder, thread, n)
-        if moving:
-            head = Head(unpack(newest), head.run, head.status, head.info)
-        return _Stand(epoch, holder, thread, n, head, newest or b"", moving)
+        if seal != seal_of_head(thread_id, ns, head) or (head.checkpoint == NEWEST and newest is None):
+            return Stand(epoch, holder, thread, n)
+        return Stand(epoch, holder, thread, n, head, newest or b"")
 
     def _key(self, thread_id: str, ns: str) -> tuple[Any, ...]:
         """Return by what a head is found among those of its thread."""
@@ -265,29 +218,43 @@ class SqlProgram:
 
     # ------------------------------------------------------------------ writing
 
-    def commit(self, commit: Commit) -> Program[Stored]:
-        """Store a transaction; see `Journal.commit`."""
+    def commit(self, commit: Commit, stand: Stand | None = None) -> Program[Stand]:
+        """Store a transaction, and return how its namespace stands then; see `Journal.commit`.
+
+        Args:
+            commit: the transaction.
+            stand: how the namespace stands, if that is known, and the commit fits; where a dialect `verifies` and it no
+                longer stands so, the database divides by zero, before anything is written.
+        """
+        thread_id, ns = commit.thread_id, commit.ns
         if self._dialect.lock:
-            yield from self._wait_for(commit.thread_id)
-        stand = yield from self._stand(commit.thread_id, commit.ns)
-        _check(commit, stand)
+            yield from self._wait_for(thread_id)
+        if stand is None:
+            stand = yield from self._stand(thread_id, ns)
+            _check(commit, stand)
+        elif self._dialect.verifies:
+            yield self._sql["verify"], [(*self._key(thread_id, ns), thread_id, *stand.row(thread_id, ns))]
         thread, n = stand.thread, stand.n
         for base in commit.joints:
             if not (yield self._sql["find_checkpoint"], (n, pack(base))):
                 raise conflict(commit, stand.holder)
         if commit.claim:
             thread = yield from self._claim(commit, thread)
-        head = _head_after(commit, stand)
-        if head is not None and head != stand.head:
-            n = yield from self._set_head(thread, n, commit.thread_id, commit.ns, head)
-        rows = [_values(n, each) for each in (commit.earlier, commit.checkpoint) if each is not None]
-        if rows:
-            yield self._sql["put_checkpoint"], rows
+        head = stand.head_after(commit)
+        if head is not None and head != stand.stored:
+            n = yield from self._set_head(thread, n, thread_id, ns, head)
+        for row in (commit.earlier, commit.checkpoint):
+            if row is not None:
+                values = _values(n, row)
+                stand.newest = max(stand.newest, values[1])
+                yield self._sql["put_checkpoint"], [values]
         if commit.forget and n is not None:
             yield from self._forget(n, commit)
         if commit.records:
             yield from self._put_records(n, commit.epoch + commit.claim, commit.records)
-        return Stored(thread, n, head, stand)
+        stand.epoch, stand.holder = commit.epoch + commit.claim, commit.run
+        stand.thread, stand.n, stand.stored = thread, n, head
+        return stand
 
     def _claim(self, commit: Commit, thread: int | None) -> Program[int]:
         """Take a thread over, creating it if need be."""
@@ -336,7 +303,7 @@ class SqlProgram:
             stand = yield from self._stand(thread_id, edit.ns)
             if stand.n is not None and stand.head is None:
                 raise _damaged(thread_id, edit.ns)
-            if stand.epoch != epoch or (stand.head and stand.head.checkpoint) != edit.expect:
+            if stand.epoch != epoch or stand.at != (b"" if edit.expect is None else pack(edit.expect)):
                 raise edit_conflict(thread_id, stand.holder)
             stands.append(stand)
         thread = stands[0].thread if stands else None
@@ -346,7 +313,7 @@ class SqlProgram:
             yield from self._edit(thread_id, thread, stand, edit)
         yield self._sql["drop_empty_thread"], [(thread_id,)]
 
-    def _edit(self, thread_id: str, thread: int, stand: _Stand, edit: Edit) -> Program[None]:
+    def _edit(self, thread_id: str, thread: int, stand: Stand, edit: Edit) -> Program[None]:
         n, sql = stand.n, self._sql
         if edit.head is not None:
             n = yield from self._set_head(thread, n, thread_id, edit.ns, edit.head)
@@ -371,39 +338,17 @@ class SqlProgram:
             yield self._sql[name], [(thread_id,)]
 
 
-def _check(commit: Commit, stand: _Stand) -> None:
+def _check(commit: Commit, stand: Stand) -> None:
     """Refuse a commit that does not follow from how its thread stands.
 
     Raises:
         ThreadConflictError: another run wrote since the commit's run read.
         CheckpointCorruptError: what is stored about the namespace is damaged.
     """
-    if stand.n is not None and stand.head is None:
+    if stand.n is not None and stand.stored is None:
         raise _damaged(commit.thread_id, commit.ns)
-    head = stand.head.checkpoint if stand.head else None
-    fenced = stand.epoch != commit.epoch or not (commit.claim or stand.holder == commit.run)
-    moved = head != commit.expect if commit.compares else bool(commit.records) and head is None
-    if fenced or moved:
+    if not stand.fits(commit):
         raise conflict(commit, stand.holder)
-
-
-def _head_after(commit: Commit, stand: _Stand) -> Head | None:
-    """Return what is stored as the head of a namespace after a commit; as it was read, if the row stays as it is.
-
-    While a run works it leaves the head to its newest checkpoint, so that most commits have no head to store.
-    """
-    row, head = commit.checkpoint, stand.head
-    if row is None and (head is None or (commit.status is None and commit.info is None)):
-        return head
-    before, _, status, info = head or Head("", "", "running", b"")
-    status = commit.status or status
-    info = info if commit.info is None else commit.info
-    if row is None:
-        return Head(before, commit.run, status, info)
-    if status != "running" or pack(row.id) <= stand.newest:
-        return Head(row.id, commit.run, status, info)
-    new = Head(NEWEST, commit.run, status, info)
-    return head if stand.moving and head is not None and new[1:] == head[1:] else new
 
 
 def _values(n: int | None, row: CheckpointRow) -> tuple[Any, ...]:

@@ -84,6 +84,7 @@ class SqliteDatabase:
         self._conn: sqlite3.Connection | None = None
         self._closed = self._mode = ""
         self._waits = True
+        self._version, self._seen = 0, (-1, 0)
         when_forked(self.forked)
 
     @property
@@ -186,25 +187,38 @@ class SqliteDatabase:
 
     # ------------------------------------------------------------------ transactions
 
-    def begin(self, wait: bool = True, statement: str = _WRITE) -> None:
-        """Begin a transaction; the caller holds the lock until it ends.
+    def begin(self, wait: bool = True) -> bool:
+        """Begin a transaction; the caller holds the lock until `commit` or `rollback` ends it.
+
+        Returns whether nobody has written since the last one that `commit` has ended: no other connection, of whatever
+        process, and nobody else who uses this one.
 
         Raises:
             BusyError: another process is in the way, and it was not to `wait`.
             TwinstepError: the schema's `failed` or `damaged`.
         """
+        self._begin(_WRITE, wait)
+        self._execute("PRAGMA data_version")
+        self._version = self._fetch()[0][0]
+        return self._seen == (self._version, self._changes())
+
+    def _changes(self) -> int:
+        assert self._conn is not None
+        return self._conn.total_changes
+
+    def _begin(self, statement: str, wait: bool) -> None:
         if self._conn is None:
             self.open()
         try:
-            self._wait(wait)
+            if wait is not self._waits:
+                self._wait(wait)
             self._execute(statement)
         except _FAULTS as error:
             raise self._failure(error) from error
 
     def _wait(self, wait: bool) -> None:
-        if wait is not self._waits:
-            self._execute(f"PRAGMA busy_timeout={self._patience if wait else 0}")
-            self._waits = wait
+        self._execute(f"PRAGMA busy_timeout={self._patience if wait else 0}")
+        self._waits = wait
 
     def run(self, program: Program[T]) -> T:
         """Run a program in the transaction that has begun; errors of SQLite come out as they are."""
@@ -212,14 +226,17 @@ class SqliteDatabase:
         rows: Any = None
         try:
             while True:
-                statement = send(rows)
-                if isinstance(statement, list):
+                statement: Any = send(rows)
+                if type(statement) is list:
                     rows = [execute(*each).fetchall() for each in statement]
                     continue
                 sql, parameters = statement
                 if type(parameters) is tuple:
                     execute(sql, parameters)
                     rows = fetch()
+                elif len(parameters) == 1:
+                    execute(sql, parameters[0])
+                    rows = []
                 else:
                     self._execute_many(sql, parameters)
                     rows = []
@@ -230,6 +247,7 @@ class SqliteDatabase:
     def commit(self) -> None:
         """End the transaction so that it is stored."""
         self._execute("COMMIT")
+        self._seen = (self._version, self._changes())
 
     def rollback(self) -> None:
         """End the transaction without a trace, unless SQLite has done so already."""
@@ -245,10 +263,10 @@ class SqliteDatabase:
                 changed.
         """
         with self.lock:
-            self.begin(wait, _WRITE if write else _READ)
+            self._begin(_WRITE if write else _READ, wait)
             try:
                 result = self.run(program)
-                self.commit()
+                self._execute("COMMIT")
             except BaseException as error:
                 self.rollback()
                 if isinstance(error, _FAULTS):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from twinstep.checkpoint.grouped import Job, SqlSaver
-from twinstep.checkpoint.postgres.database import PROGRAM, Database, Row
-from twinstep.checkpoint.rows import Commit
-from twinstep.checkpoint.sql import Stored, follows
+from twinstep.checkpoint.grouped import SqlSaver
+from twinstep.checkpoint.postgres.database import PROGRAM, Database
 from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
 from twinstep.sql.source import Conn, source_of
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 __all__ = ["PostgresSaver"]
-
-_NAMESPACES = 1024
-"""How many namespaces are remembered that were written to last."""
 
 
 class PostgresSaver(SqlSaver[Database]):
@@ -52,28 +47,11 @@ class PostgresSaver(SqlSaver[Database]):
     ) -> None:
         super().__init__(Database(source_of(conn, CheckpointStorageError), lock_timeout), PROGRAM, serde=serde)
         self.overlaps: bool = True
-        self._foreseen: dict[tuple[str, str], Row] = {}
 
     @classmethod
     def from_conn_string(cls, conn_string: str, *, serde: Serializer | None = None, lock_timeout: float = 30.0) -> Self:
         """Return a saver for a database; use it in `with` or `async with`, or call `close` at the end."""
         return cls(conn_string, serde=serde, lock_timeout=lock_timeout)
-
-    def _run(self, commit: Commit) -> Stored:
-        """Run a commit; what it will read first is known where this saver wrote last."""
-        row = self._foreseen.pop((commit.thread_id, commit.ns), None)
-        return self._db.run(self._program.commit(commit), row if row is not None and follows(commit, row) else None)
-
-    def _stored(self, job: Job) -> None:
-        row = job.stored.row(job.commit) if job.stored is not None else None
-        if row is not None:
-            self._foreseen[job.commit.thread_id, job.commit.ns] = row
-            if len(self._foreseen) > _NAMESPACES:
-                del self._foreseen[next(iter(self._foreseen))]
-
-    def _forked(self) -> None:
-        super()._forked()
-        self._foreseen.clear()
 
     def compact(self) -> None:
         """Write the tables anew, without the space and the bytes of removed rows; other callers wait for it.

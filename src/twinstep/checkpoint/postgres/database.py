@@ -31,9 +31,8 @@ from twinstep.sql.schema import Program
 from twinstep.sql.source import Conn, Source
 
 T = TypeVar("T")
-Row = tuple[Any, ...]
 
-PROGRAM = SqlProgram(Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, n)", by_name=True))
+PROGRAM = SqlProgram(Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, n)", by_name=True, verifies=True))
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}"
@@ -50,14 +49,8 @@ class Session:
         self._unsent = [begin.encode()]
         self._writes = begin != _READ
 
-    def run(self, program: Program[T], foreseen: Row | None = None) -> T:
-        """Run a program, sending what it writes together with the next read.
-
-        Args:
-            program: the program.
-            foreseen: the one row that it will read first, most likely; if it is another one, the next statement that
-                is sent (the end, mostly) raises `DivisionByZero`, and nothing has been written.
-        """
+    def run(self, program: Program[T]) -> T:
+        """Run a program, sending what it writes together with the next read."""
         send, unsent, write = program.send, self._unsent, self._written
         rows: Any = None
         try:
@@ -68,10 +61,7 @@ class Session:
                     rows = self._read(len(statement))
                     continue
                 sql, parameters = statement
-                if type(parameters) is tuple and foreseen is not None:
-                    unsent.append(self._guard(write(sql, parameters), foreseen))
-                    rows, foreseen = [foreseen], None
-                elif type(parameters) is tuple:
+                if type(parameters) is tuple:
                     unsent.append(write(sql, parameters))
                     rows = self._read(1)[0]
                 else:
@@ -85,13 +75,6 @@ class Session:
         """Return a statement with its parameters quoted in it."""
         text: str = native(sql)
         return text.encode() % tuple([self._literal(each) for each in parameters])
-
-    def _guard(self, query: bytes, row: Row) -> bytes:
-        """Return a statement that fails unless a query finds just this row."""
-        columns = b", ".join([b"c%d" % n for n in range(len(row))])
-        values = b", ".join([self._literal(each) for each in row])
-        same = b"(%b) IS NOT DISTINCT FROM (%b)" % (columns, values)
-        return b"SELECT 1 / count(*) FROM (%b) found (%b) WHERE %b" % (query, columns, same)
 
     def commit(self) -> None:
         """End the transaction so that it is stored.
@@ -166,8 +149,8 @@ class Database:
 
     # ------------------------------------------------------------------ transactions
 
-    def begin(self, wait: bool = True) -> None:
-        """Begin a transaction that writes."""
+    def begin(self, wait: bool = True) -> bool:
+        """Begin a transaction that writes; the server sees itself whether what is expected of it still holds."""
         self.open()
         lent = self._source.connection()
         try:
@@ -175,11 +158,12 @@ class Database:
         except _FAULTS as error:
             raise self.failure(error) from error
         self._lent = lent
+        return True
 
-    def run(self, program: Program[T], foreseen: Row | None = None) -> T:
-        """Run a program in the transaction that has begun; see `Session.run`."""
+    def run(self, program: Program[T]) -> T:
+        """Run a program in the transaction that has begun."""
         assert self._session is not None
-        return self._session.run(program, foreseen)
+        return self._session.run(program)
 
     def commit(self) -> None:
         """End the transaction so that it is stored."""

@@ -11,6 +11,7 @@ from twinstep.checkpoint.grouped import Job, SqlSaver
 from twinstep.checkpoint.rows import Commit, Known, Loaded
 from twinstep.checkpoint.sql import SCHEMA, Dialect, SqlProgram
 from twinstep.checkpoint.sqlite.presence import Presence
+from twinstep.checkpoint.stand import Stand
 from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program
@@ -20,7 +21,8 @@ __all__ = ["SqliteSaver", "Synchronous"]
 
 _DIALECT: Final = Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, ns)")
 _PROGRAM: Final = SqlProgram(_DIALECT)
-_PAGE = 4096
+_SHARE = 1024
+"""Bytes of a row that change one more page: a quarter of it, as large rows make others move."""
 _WRITE_BACK = 1000
 """Pages of write-ahead log after which they are copied into the file; SQLite itself would do so after eight times as
 many, while a commit waits."""
@@ -143,13 +145,14 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
         elif self._pages >= _WRITE_BACK:
             await self._away(self._write_back)
 
+    def _remember(self, commit: Commit, stand: Stand) -> None:
+        super()._remember(commit, stand)
+        self._pages += _pages(commit)
+
     def _finish(self, job: Job) -> None:
         super()._finish(job)
         if self._pages >= _WRITE_BACK:
             self._write_back()
-
-    def _stored(self, job: Job) -> None:
-        self._pages += _pages(job.commit)
 
     def _write_back(self) -> None:
         """Copy the write-ahead log into the file, so that it does not grow for ever."""
@@ -191,5 +194,5 @@ def _compact(limit: int | None = None) -> Program[None]:
 
 def _pages(commit: Commit) -> int:
     """Return how many pages of log a commit takes, roughly."""
-    rows = [row for row in (commit.earlier, commit.checkpoint, *commit.records) if row is not None]
-    return 3 + sum(len(row.blob) for row in rows) // _PAGE
+    rows = (commit.earlier, commit.checkpoint, *commit.records)
+    return 2 + sum([len(row.blob) for row in rows if row is not None]) // _SHARE

@@ -122,6 +122,24 @@ class JournalConformance(Conformance):
         loaded = lane.load("t", "")
         assert (loaded.epoch, loaded.holder, loaded.head.run, loaded.records) == (2, new.id, old.id, ())
 
+    def test_claim_fences_the_run_before_in_every_namespace(self, lane: Any) -> None:
+        old = Run(lane)
+        old.step()
+        children = [Run(lane, ns=f"a:{n}", run=old.id) for n in range(3)]
+        for child in children:
+            child.epoch = children[-1].epoch
+            child.step()
+            child.step()
+        last = children[0].head
+        new = Run(lane)
+        for child in children:
+            with pytest.raises(ThreadConflictError, match=f"run '{new.id}' has taken the thread over"):
+                child.step()
+            with pytest.raises(ThreadConflictError):
+                child.record("late")
+        new.step()
+        assert lane.load("t", "a:0").head.checkpoint == last
+
     def test_claim_that_names_an_older_head_is_refused(self, lane: Any) -> None:
         """What the claiming run has read is no longer how the thread stands: it must not begin."""
         old = Run(lane)
