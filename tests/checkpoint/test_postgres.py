@@ -65,10 +65,9 @@ def admin(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def end_sessions(admin: psycopg.Connection[Any]) -> None:
-    """End all other sessions on the database, as an administrator or a restart does."""
+    """End all other sessions on the database, as an administrator or a restart does; a pool may be opening more."""
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    admin.execute(f"SELECT pg_terminate_backend(pid) {others}")
-    while admin.execute(f"SELECT 1 {others}").fetchall():
+    while admin.execute(f"SELECT pg_terminate_backend(pid) {others}").fetchall():
         time.sleep(0.01)
 
 
