@@ -78,6 +78,7 @@ def _id(begun: blake2b, rest: str) -> str:
 
 
 def _hashed(begun: blake2b, rest: str) -> blake2b:
+    """Return the hash of more text of a `repr`, which writes out what UTF-8 cannot hold."""
     h = begun.copy()
-    h.update(rest.encode("utf-8", "surrogatepass"))
+    h.update(rest.encode())
     return h

@@ -7,11 +7,12 @@ from enum import Enum
 from itertools import islice
 from typing import Any
 
+from twinstep.checkpoint.format import Record
 from twinstep.errors import NonDeterminismError, ProgramChangedError
-from twinstep.ids import path_id
+from twinstep.ids import id_below
 from twinstep.pregel.questions import not_asked
 from twinstep.pregel.run import QUESTIONS, Position, Run
-from twinstep.pregel.task import Path, Task
+from twinstep.pregel.task import Task
 
 LENGTH = 120
 """Most characters of arguments that a record shows."""
@@ -60,11 +61,29 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 }
 
 
-def path_on_record(run: Run, path: Path) -> Path:
-    """Return the path of a call as it is on record, if the task had another name then."""
-    *caller, name, place = path
-    others = [(*caller, old, place) for old in run.spec.past.old_names(name)]
-    return next((other for other in (path, *others) if _on_record(run, path_id(other))), path)
+def name_on_record(caller: Task, name: str, place: Any) -> str:
+    """Return the name that a task has in what is on record of a call, which may be an older one."""
+    run, begun = caller.run, caller.begun_ids()
+    names = (name, *run.spec.past.old_names(name))
+    return next((each for each in names if _on_record(run, id_below(begun, each, place))), name)
+
+
+def stands_for(record: Record, task: Task) -> bool:
+    """Tell whether a record may stand for a call with other arguments.
+
+    Raises:
+        NonDeterminismError: the run's policy is to stop then.
+    """
+    if task.run.mismatch != "error":
+        return task.run.mismatch == "accept"
+    before = f"{task.name}({record.shown})" if record.shown else f"a call with digest {record.digest.hex()}"
+    raise NonDeterminismError(
+        f"Call {task.path[-1]} of task '{task.name}' was recorded as {before} and is made as "
+        f"{task.name}({sketch(task.args, task.kwargs)}) now. {ADVICE}",
+        name=task.name,
+        recorded=before,
+        actual=(task.args, task.kwargs),
+    )
 
 
 def _on_record(run: Run, id: str) -> bool:

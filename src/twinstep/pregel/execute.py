@@ -16,7 +16,6 @@ from twinstep.errors import (
     GraphBubbleUp,
     GraphInterrupt,
     NodeError,
-    NonDeterminismError,
     OutsideRunError,
     ParentCommand,
     ThreadConflictError,
@@ -24,7 +23,7 @@ from twinstep.errors import (
     is_invalid_resume,
 )
 from twinstep.ids import question_id
-from twinstep.pregel.calls import ADVICE, check_made, sketch
+from twinstep.pregel.calls import check_made, sketch
 from twinstep.pregel.effects import SPARING, Call, Join, Program, Sleep, Store, StoreBeside, Wait
 from twinstep.pregel.retry import retry_delay
 from twinstep.pregel.run import QUESTIONS, Position, Run
@@ -209,7 +208,7 @@ def _call_outcome(task: CallTask) -> Program[Any]:
             yield from keep(task, _call_record(task, "error", error))
         task.emit_finished([], error)
         raise
-    if task.pushed or PUSHED + task.id in run.records:
+    if task.pushed or (run.records and PUSHED + task.id in run.records):
         yield from _keep_pushed(task)
     yield from keep(task, _call_record(task, "result", result))
     task.emit_outcome(result)
@@ -239,44 +238,20 @@ def end_scope() -> None:
         scope.fenced = True
 
 
-def recorded(task: CallTask) -> Record | None:
-    """Return the result on record of a call that was made before with the same arguments, if there is one.
-
-    Raises:
-        Exception: the call's error, when that is on record.
-        NonDeterminismError: the arguments were others.
-    """
-    run, id = task.run, task.id
+def recorded(run: Run, id: str) -> Record | None:
+    """Return the outcome on record of a call that was made before, if there is one."""
     record = run.recall(id)
     if record is None or record.kind not in ("result", "error"):
         return None
     run.unused.discard(id)
-    if record.digest != task.digest and not stands_for(record, task):
-        return None
-    if record.kind == "error":
-        task.failed(record.value)
-        raise record.value
-    if PUSHED + task.id in run.records and (pushed := run.recall(PUSHED + task.id)) is not None:
-        task.caller.take_pushed(pushed.value)
-    return record if run.saver is not None else record._replace(value=own_copy(record.value))
+    return record
 
 
-def stands_for(record: Record, task: Task) -> bool:
-    """Tell whether a record may stand for a call with other arguments.
-
-    Raises:
-        NonDeterminismError: the run's policy is to stop then.
-    """
-    if task.run.mismatch != "error":
-        return task.run.mismatch == "accept"
-    before = f"{task.name}({record.shown})" if record.shown else f"a call with digest {record.digest.hex()}"
-    raise NonDeterminismError(
-        f"Call {task.path[-1]} of task '{task.name}' was recorded as {before} and is made as "
-        f"{task.name}({sketch(task.args, task.kwargs)}) now. {ADVICE}",
-        name=task.name,
-        recorded=before,
-        actual=(task.args, task.kwargs),
-    )
+def take_result(run: Run, caller: Task, id: str, record: Record) -> Any:
+    """Return the result on record of a call that is not made again; the caller gets what it has pushed, too."""
+    if PUSHED + id in run.records and (pushed := run.recall(PUSHED + id)) is not None:
+        caller.take_pushed(pushed.value)
+    return record.value if run.saver is not None else own_copy(record.value)
 
 
 def with_positions(run: Run, signal: GraphInterrupt) -> list[tuple[Any, Position]]:

@@ -10,11 +10,13 @@ from contextvars import copy_context
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
+from twinstep.checkpoint.format import Record
 from twinstep.errors import OutsideRunError
+from twinstep.ids import id_below
 from twinstep.pregel.action import Action
-from twinstep.pregel.calls import path_on_record
+from twinstep.pregel.calls import name_on_record, stands_for
 from twinstep.pregel.drive_sync import settle, was_cancelled
-from twinstep.pregel.execute import recorded, run_call
+from twinstep.pregel.execute import recorded, run_call, take_result
 from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import THREADS, Job, code_loop, in_slot, lend
 from twinstep.scope import SCOPE, require_scope
@@ -181,18 +183,22 @@ def call(
     if caller.timeout is not None:
         caller.alive()
     run = caller.run
-    path = (*caller.path, name, f"key {key}" if key is not None else caller.occurrence(name))
-    if run.records and run.spec.past.renamed:
-        path = path_on_record(run, path)
-    task = CallTask(run, name, path, action, args, kwargs, retry, cache, timeout)
-    task.caller, task.hidden = caller, hidden
+    loop = code_loop(run)
     if retry and run.saver is None:
         run.memory = True  # what the task starts is not repeated when it is tried again
-    if run.saver is not None or run.memory:
-        task.digest = run.serde.digest((args, kwargs))
-    loop = code_loop(run)
-    future = replay(task, loop) if run.records else None
-    handle: TaskFuture[Any] = future if future is not None else start(task, loop)
+    digest = run.serde.digest_call(args, kwargs) if run.saver is not None or run.memory else b""
+    place = f"key {key}" if key is not None else caller.occurrence(name)
+    known, id, record = name, None, None
+    if run.records:
+        if run.spec.past.renamed:
+            known = name_on_record(caller, name, place)
+        id = id_below(caller.begun_ids(), known, place)
+        record = recorded(run, id)
+        if record is not None and record.kind == "result" and record.digest == digest:
+            return ended(take_result(run, caller, id, record), loop)
+    task = CallTask(run, name, (*caller.path, known, place), action, args, kwargs, retry, cache, timeout)
+    task.caller, task.hidden, task.digest, task._id = caller, hidden, digest, id
+    handle: TaskFuture[Any] = (replay(task, record, loop) if record is not None else None) or start(task, loop)
     return handle
 
 
@@ -212,19 +218,26 @@ def start(task: CallTask, loop: AbstractEventLoop | None) -> Any:
     return future
 
 
-def replay(task: CallTask, loop: AbstractEventLoop | None) -> Any:
-    """Return the outcome of a call that is on record, or None: that takes less than to start it."""
+def replay(task: CallTask, record: Record, loop: AbstractEventLoop | None) -> Any:
+    """Return the outcome of a call of which another one is on record than that result, or None: it has to be run."""
     try:
-        record = recorded(task)
+        if record.digest != task.digest and not stands_for(record, task):
+            return None
+        if record.kind == "error":
+            task.failed(record.value)
+            raise record.value
     except Exception as error:
         return _failed(task, error, loop)
-    if record is None:
-        return None
+    return ended(take_result(task.run, task.caller, task.id, record), loop)
+
+
+def ended(result: Any, loop: AbstractEventLoop | None) -> Any:
+    """Return the handle of a call whose result is on record: that takes less than to start it."""
     if loop is None:
-        return Replayed(record.value)
-    ended = loop.create_future()
-    ended.set_result(record.value)
-    return ended
+        return Replayed(result)
+    handle = loop.create_future()
+    handle.set_result(result)
+    return handle
 
 
 def _failed(task: CallTask, error: Exception, loop: AbstractEventLoop | None) -> Any:

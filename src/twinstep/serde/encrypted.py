@@ -195,6 +195,10 @@ class EncryptedSerializer(Serializer):
         """Return what the inner serializer's `digest` does; it is stored encrypted."""
         return self._inner.digest(obj)
 
+    def digest_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Return what the inner serializer's `digest_call` does."""
+        return self._inner.digest_call(args, kwargs)
+
 
 def _digest(data: bytes, size: int) -> bytes:
     return blake2b(data, digest_size=size, person=b"twinstep").digest()
