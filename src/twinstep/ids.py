@@ -54,7 +54,7 @@ _blank = blake2b(digest_size=16)
 
 def path_id(path: tuple[Any, ...]) -> str:
     """Return the id of a place in a run, in the form of a UUID; equal paths have equal ids in every process."""
-    return _id(_blank, repr(path))
+    return _id(_hashed(_blank, repr(path)))
 
 
 def begin_ids(path: tuple[Any, ...]) -> blake2b:
@@ -64,7 +64,9 @@ def begin_ids(path: tuple[Any, ...]) -> blake2b:
 
 def id_below(begun: blake2b, name: str, place: Any) -> str:
     """Return what `path_id` does for `(*path, name, place)`, where `path` is what was begun with."""
-    return _id(begun, f", {name!r}, {place!r})")
+    h = begun.copy()  # as `_hashed` does, which every call of a task is spared
+    h.update(f", {name!r}, {place!r})".encode())
+    return _id(h)
 
 
 def question_id(path: tuple[Any, ...]) -> str:
@@ -72,13 +74,12 @@ def question_id(path: tuple[Any, ...]) -> str:
     return _hashed(_blank, repr(path)).hexdigest()
 
 
-def _id(begun: blake2b, rest: str) -> str:
-    digits = _hashed(begun, rest).hexdigest()
+def _id(h: blake2b) -> str:
+    digits = h.hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _hashed(begun: blake2b, rest: str) -> blake2b:
-    """Return the hash of more text of a `repr`, which writes out what UTF-8 cannot hold."""
     h = begun.copy()
-    h.update(rest.encode())
+    h.update(rest.encode())  # of a `repr`, which writes out what UTF-8 cannot hold
     return h

@@ -39,7 +39,7 @@ PLACE = Place("thread 1", "a:1")
 ID, PARENT, BASE = new_id(), new_id(), new_id()
 LINK = Checkpoint(ID, PARENT, BASE, 3, "loop", "run", ("x",), {"x": [SET, (1, {2})]}, [], {"k": None})
 ROW = encode_checkpoint(SERDE, PLACE, LINK)
-RECORD = encode_record(SERDE, PLACE, (ID, "run", "task"), Record("result", "name", b"digest", [1.5, "x"]))
+RECORD = encode_record(SERDE, PLACE, (ID, "run", "task"), Record("result", "name", "digest", [1.5, "x"]))
 INFO = encode_info(SERDE, PLACE, {"input": 1})
 
 

@@ -39,7 +39,7 @@ def default_cache_key(*args: Any, **kwargs: Any) -> str:
             f"The cache key of a call cannot be made from its arguments: {error} "
             "Or give the CachePolicy a key_func that makes the key from what matters."
         ) from error
-    return _serializer.digest((args, kwargs)).hex()
+    return _serializer.digest_call(args, kwargs)
 
 
 def function_identity(func: Callable[..., Any]) -> str:

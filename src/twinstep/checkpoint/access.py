@@ -191,7 +191,7 @@ class CheckpointAccess(Journal):
                 raise CheckpointNotFoundError(f"Checkpoint '{id or 'latest'}' of {place} does not exist.")
             at, run = loaded.rows[-1].id, _run_of(loaded)
             kept = [decode_record(self.serde, place, row) for row in loaded.records if row.id == task]
-            record = Record("writes", task_path, b"", _merge(_writes(kept[0]) if kept else [], writes))
+            record = Record("writes", task_path, "", _merge(_writes(kept[0]) if kept else [], writes))
             row = encode_record(self.serde, place, (at, run, task), record)
             try:
                 self.commit(Commit(thread_id, ns, run, loaded.epoch, claim=True, records=(row,)))

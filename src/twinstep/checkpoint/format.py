@@ -10,9 +10,8 @@ parent's. A channel that simply takes over what was written refers to the writes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
@@ -98,6 +97,8 @@ class Checkpoint:
         return id_time(self.id)
 
 
+Position = tuple[Any, ...]
+"""Where a question is asked: the same at every resume, and in a fork. Steps are texts, numbers and tuples of these."""
 RecordKind = Literal["result", "error", "writes", "questions", "answer", "command", "memories"]
 
 
@@ -106,14 +107,14 @@ class Record(NamedTuple):
 
     `kind` tells what `value` is: a task call's result; its error; a node's writes; the questions a node or task waits
     for; the answer to a question; the writes of a `Command` given as input; where nested graphs that remember stand.
-    `digest` is the hash of the arguments.
+    `digest` is the hash of the arguments, in digits (a value with bytes in it is searched for buffers when it is stored).
     Of a call, `caller` begins the id of the task that made it, and `shown` is its arguments as text; of an answer,
     `shown` is the question.
     """
 
     kind: RecordKind
     name: str
-    digest: bytes
+    digest: str
     value: Any
     caller: str = ""
     shown: str = ""
@@ -135,16 +136,6 @@ Parts = tuple[str | None, ...]
 
 def _where(place: Place, parts: Parts) -> bytes:
     return repr((*place, *parts)).encode("utf-8", "surrogatepass")
-
-
-def _where_record(place: Place, checkpoint: str, run: str, id: str) -> bytes:
-    """Return what `_where` does for `(checkpoint, run, id)`; many records share all but the id."""
-    return _where_records(place, checkpoint, run) + f", {id!r})".encode("utf-8", "surrogatepass")
-
-
-@lru_cache(16)
-def _where_records(place: Place, checkpoint: str, run: str) -> bytes:
-    return _where(place, (checkpoint, run))[:-1]
 
 
 _blank = blake2b(digest_size=16)
@@ -236,27 +227,83 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
     )
 
 
+class Shelf:
+    """The records of one run at one checkpoint, from values to rows and back; what tells their place is written once."""
+
+    __slots__ = ("_place", "_serde", "_where", "checkpoint", "run")
+
+    def __init__(self, serde: Serializer, place: Place, checkpoint: str, run: str) -> None:
+        self._serde, self._place, self.checkpoint, self.run = serde, place, checkpoint, run
+        self._where = f"({place.thread_id!r}, {place.ns!r}, {checkpoint!r}, {run!r}".encode()
+
+    def encode(self, id: str, record: Record) -> RecordRow:
+        """Turn a record into its row; errors as in `encode_checkpoint`."""
+        fields: list[Any] = list(record) if record.shown or record.caller else list(record[:4])
+        if record.kind in _PLAIN:
+            fields[3] = _PLAIN[record.kind][0](record.value)
+        try:
+            blob = _sealed(self._serde, self._place_of(id), fields)
+        except EncodingError:
+            for channel, value in record.value if record.kind == "writes" else ():
+                self._serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
+            self._serde.dumps(record.value, at=f"{record.kind} of '{record.name}'")
+            raise
+        return RecordRow(self.checkpoint, self.run, id, blob)
+
+    def decode(self, row: RecordRow) -> Record:
+        """Turn a row back into a record; errors as in `decode_checkpoint`."""
+        id, what = row.id, "record '{}' of checkpoint '{}'"
+        fields = _opened(self._serde, self._place, self._place_of(id), row.blob, what, id, self.checkpoint)
+        if fields[0] in _PLAIN:
+            fields[3] = _PLAIN[fields[0]][1](fields[3])
+        return Record(*fields)
+
+    def _place_of(self, id: str) -> bytes:
+        return self._where + f", {id!r})".encode()
+
+
+def _plain_questions(value: Sequence[tuple[Interrupt, Position]]) -> list[Any]:
+    return [[q.value, q.id, q.response_schema, _listed(position)] for q, position in value]
+
+
+def _questions(stored: list[Any]) -> list[tuple[Interrupt, Position]]:
+    return [
+        (Interrupt(each[0], each[1], response_schema=each[2]), _position(each[3])) if type(each) is list else each
+        for each in stored
+    ]
+
+
+def _plain_answer(value: tuple[Position, Any]) -> list[Any]:
+    return [_listed(value[0]), value[1]]
+
+
+def _answer(stored: Any) -> tuple[Position, Any]:
+    return (_position(stored[0]), stored[1]) if type(stored) is list else stored
+
+
+def _listed(position: Position) -> list[Any]:
+    return [list(step) if type(step) is tuple else step for step in position]
+
+
+def _position(stored: list[Any]) -> Position:
+    return tuple([tuple(step) if type(step) is list else step for step in stored])
+
+
+_PLAIN: dict[str, tuple[Callable[[Any], list[Any]], Callable[[Any], Any]]] = {
+    "questions": (_plain_questions, _questions),
+    "answer": (_plain_answer, _answer),
+}
+"""How the values of some kinds of records are stored, without objects and tuples, and read; also as they once were."""
+
+
 def encode_record(serde: Serializer, place: Place, key: tuple[str, str, str], record: Record) -> RecordRow:
     """Turn a record into its row; `key` is `(checkpoint, run, id)`."""
-    try:
-        # digits, because a value with bytes in it has to be searched for buffers before it is stored
-        fields = [record.kind, record.name, record.digest.hex(), record.value]
-        fields += [record.caller, record.shown] if record.shown or record.caller else ()
-        return RecordRow(*key, _sealed(serde, _where_record(place, *key), fields))
-    except EncodingError:
-        for channel, value in record.value if record.kind == "writes" else ():
-            serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
-        serde.dumps(record.value, at=f"{record.kind} of '{record.name}'")
-        raise
+    return Shelf(serde, place, *key[:2]).encode(key[2], record)
 
 
 def decode_record(serde: Serializer, place: Place, row: RecordRow) -> Record:
     """Turn a row back into a record; errors as in `decode_checkpoint`."""
-    checkpoint, run, id, blob = row
-    where = _where_record(place, checkpoint, run, id)
-    fields = _opened(serde, place, where, blob, "record '{}' of checkpoint '{}'", id, checkpoint)
-    fields[2] = bytes.fromhex(fields[2])
-    return Record(*fields)
+    return Shelf(serde, place, row.checkpoint, row.run).decode(row)
 
 
 def encode_info(serde: Serializer, place: Place, info: dict[str, Any]) -> bytes:

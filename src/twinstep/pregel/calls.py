@@ -76,7 +76,7 @@ def stands_for(record: Record, task: Task) -> bool:
     """
     if task.run.mismatch != "error":
         return task.run.mismatch == "accept"
-    before = f"{task.name}({record.shown})" if record.shown else f"a call with digest {record.digest.hex()}"
+    before = f"{task.name}({record.shown})" if record.shown else f"a call with digest {record.digest}"
     raise NonDeterminismError(
         f"Call {task.path[-1]} of task '{task.name}' was recorded as {before} and is made as "
         f"{task.name}({sketch(task.args, task.kwargs)}) now. {ADVICE}",

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinstep.checkpoint.format import Record, RecordKind, encode_record
+from twinstep.checkpoint.format import Record, RecordKind
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.constants import MEMORIES
 from twinstep.errors import (
@@ -219,7 +219,7 @@ def _keep_pushed(task: CallTask) -> Program[None]:
     """Hand what a call has pushed to its caller; on record, for when the call is not made again."""
     run, id, pushed = task.run, PUSHED + task.id, list(task.pushed or ())
     task.caller.take_pushed(pushed)
-    record = Record("writes", task.name, b"", pushed)
+    record = Record("writes", task.name, "", pushed)
     if run.saver is not None:
         yield from keep_row(run, record_row(run, id, record))
     elif run.memory:
@@ -238,17 +238,9 @@ def end_scope() -> None:
         scope.fenced = True
 
 
-def recorded(run: Run, id: str) -> Record | None:
-    """Return the outcome on record of a call that was made before, if there is one."""
-    record = run.recall(id)
-    if record is None or record.kind not in ("result", "error"):
-        return None
-    run.unused.discard(id)
-    return record
-
-
 def take_result(run: Run, caller: Task, id: str, record: Record) -> Any:
     """Return the result on record of a call that is not made again; the caller gets what it has pushed, too."""
+    run.unused.discard(id)
     if PUSHED + id in run.records and (pushed := run.recall(PUSHED + id)) is not None:
         caller.take_pushed(pushed.value)
     return record.value if run.saver is not None else own_copy(record.value)
@@ -284,7 +276,7 @@ def keep_row(run: Run, row: RecordRow) -> Program[None]:
     root = run.root
     rows: tuple[RecordRow, ...] = (row,)
     if root.moved:  # what nested graphs remember counts as soon as the outcome of their caller does
-        rows = (row, record_row(run, MEMORIES, Record("memories", "", b"", dict(root.moved))))
+        rows = (row, record_row(run, MEMORIES, Record("memories", "", "", dict(root.moved))))
     if run.durability == "exit":
         run.unsaved.extend(rows)
         return
@@ -310,7 +302,7 @@ def keep_failure(task: NodeTask, error: Exception) -> Program[None]:
     """Put on record the failure that an error handler is going to take."""
     run, id = task.run, FAILED + task.id
     if run.saver is not None and id not in run.records:
-        yield from keep_row(run, record_row(run, id, Record("error", task.name, b"", error)))
+        yield from keep_row(run, record_row(run, id, Record("error", task.name, "", error)))
 
 
 def record_id(task: Task, record: Record) -> str:
@@ -320,8 +312,7 @@ def record_id(task: Task, record: Record) -> str:
 
 def record_row(run: Run, id: str, record: Record) -> RecordRow:
     """Encode a record of the superstep that runs."""
-    assert run.saver is not None
-    return encode_record(run.saver.serde, run.place, (run.checkpoint_id or "", run.id, id), record)
+    return run.shelf(run.checkpoint_id or "", run.id).encode(id, record)
 
 
 # ---------------------------------------------------------------------- nodes
@@ -382,10 +373,10 @@ def replay_node(task: NodeTask) -> bool:
 def node_record(task: NodeTask) -> Record:
     """Return what has to be put on record of a node's outcome."""
     if task.error is not None:
-        return Record("error", task.name, b"", task.error)
+        return Record("error", task.name, "", task.error)
     if task.interrupts is not None:
-        return Record("questions", task.name, b"", with_positions(task.run, GraphInterrupt(task.interrupts)))
-    return Record("writes", task.name, b"", task.writes)
+        return Record("questions", task.name, "", with_positions(task.run, GraphInterrupt(task.interrupts)))
+    return Record("writes", task.name, "", task.writes)
 
 
 def _outcome(task: NodeTask) -> Program[None]:

@@ -16,7 +16,7 @@ from twinstep.ids import id_below
 from twinstep.pregel.action import Action
 from twinstep.pregel.calls import name_on_record, stands_for
 from twinstep.pregel.drive_sync import settle, was_cancelled
-from twinstep.pregel.execute import recorded, run_call, take_result
+from twinstep.pregel.execute import run_call, take_result
 from twinstep.pregel.task import CallTask, Task
 from twinstep.pregel.workers import THREADS, Job, code_loop, in_slot, lend
 from twinstep.scope import SCOPE, require_scope
@@ -186,14 +186,14 @@ def call(
     loop = code_loop(run)
     if retry and run.saver is None:
         run.memory = True  # what the task starts is not repeated when it is tried again
-    digest = run.serde.digest_call(args, kwargs) if run.saver is not None or run.memory else b""
+    digest = run.serde.digest_call(args, kwargs) if run.saver is not None or run.memory else ""
     place = f"key {key}" if key is not None else caller.occurrence(name)
     known, id, record = name, None, None
     if run.records:
         if run.spec.past.renamed:
             known = name_on_record(caller, name, place)
         id = id_below(caller.begun_ids(), known, place)
-        record = recorded(run, id)
+        record = run.recall(id)
         if record is not None and record.kind == "result" and record.digest == digest:
             return ended(take_result(run, caller, id, record), loop)
     task = CallTask(run, name, (*caller.path, known, place), action, args, kwargs, retry, cache, timeout)
@@ -220,6 +220,9 @@ def start(task: CallTask, loop: AbstractEventLoop | None) -> Any:
 
 def replay(task: CallTask, record: Record, loop: AbstractEventLoop | None) -> Any:
     """Return the outcome of a call of which another one is on record than that result, or None: it has to be run."""
+    if record.kind not in ("result", "error"):
+        return None
+    task.run.unused.discard(task.id)
     try:
         if record.digest != task.digest and not stands_for(record, task):
             return None

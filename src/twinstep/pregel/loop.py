@@ -288,7 +288,7 @@ def _fail_nested(run: Run, tasks: Sequence[NodeTask], error: BaseException) -> P
     outer.failures += [failure._replace(path=(*path, *failure.path)) for failure in run.failures]
     outer.lost += run.lost
     if run.saver is not None and run.head is not None:
-        run.unsaved.append(record_row(run, FAILURE, Record("error", run.spec.name, b"", error)))
+        run.unsaved.append(record_row(run, FAILURE, Record("error", run.spec.name, "", error)))
         outer.failures.append(Failure(run, FAILURE, error, path, run.parent, run.parent.started))
     yield from commit_stop(run, tasks, "failed")
 

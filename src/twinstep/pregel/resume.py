@@ -189,13 +189,13 @@ def _note(
     for id, (position, value) in answers.items():
         run.root.answers[position] = value
         run.root.asked[position] = texts[id]
-        record = Record("answer", id, b"", (position, value), shown=texts[id])
+        record = Record("answer", id, "", (position, value), shown=texts[id])
         run.unsaved.append(record_row(run, ANSWER + id, record))
     if writes:
         earlier = run.recall(COMMAND)
         run.state.add(writes)
         every = [*(earlier.value if earlier is not None else ()), *writes]
-        run.unsaved.append(record_row(run, COMMAND, Record("command", COMMAND, b"", every)))
+        run.unsaved.append(record_row(run, COMMAND, Record("command", COMMAND, "", every)))
 
 
 def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
@@ -203,7 +203,7 @@ def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
     run.records = {row.id: row for row in loaded.records}
     run.doubtful = []
     control = {id: record for id in run.records if id.startswith(CONTROL) and (record := run.recall(id)) is not None}
-    run.unused = run.records.keys() - control.keys()
+    run.unused = set(run.records).difference(control)
     for record in control.values():
         if record.kind == "answer":
             position, value = record.value

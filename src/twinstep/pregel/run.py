@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
-from twinstep.checkpoint.format import Checkpoint, Place, Record, Source, decode_record
+from twinstep.checkpoint.format import Checkpoint, Place, Position, Record, Shelf, Source
 from twinstep.checkpoint.rows import CheckpointRow, RecordRow
 from twinstep.checkpoint.validate import identifier
 from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS, TASKS
@@ -34,8 +34,6 @@ PLAIN = Serializer()
 """Encodes values of runs that are not stored, for comparing them."""
 QUESTIONS = "questions:"
 """Begins the id of the record of a task's questions."""
-Position = tuple[Any, ...]
-"""Where a question is asked: the same at every resume, and in a fork."""
 
 
 class Root:
@@ -164,6 +162,7 @@ class Run:
         row_step: number of the last superstep that is applied.
         row_source: what made the state that the last applied superstep left.
         written: what the nodes of a nested run have written to state keys; kept: how much of it is stored.
+        serde: turns values into bytes.
         growth: how the lists of the state were last stored.
         before: the checkpoint before the one of `checkpoint_id`.
         last: the checkpoint the state was read from.
@@ -178,6 +177,7 @@ class Run:
         alias: the names that nodes of the open superstep had when it began, by the names they have now.
         edited: whether somebody has changed its state from outside while the superstep was open.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
+        last_shelf: see `shelf`.
         unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
         doubtful: ids of the outcomes that were put on record while there were unused ones.
         unsaved: records that are written with the next commit.
@@ -223,6 +223,7 @@ class Run:
     token: str = field(init=False)
     ns_path: tuple[str, ...] = field(init=False)
     place: Place = field(init=False)
+    serde: Serializer = field(init=False)
     growth: Growth = field(init=False)
     state: State = field(init=False)
     step: int = -2
@@ -249,6 +250,7 @@ class Run:
     former: Former | None = None
     goal: tuple[str, str] | None = None
     records: dict[str, RecordRow | Record] = field(default_factory=dict)
+    last_shelf: Shelf | None = None
     unused: set[str] = field(default_factory=set)
     doubtful: list[str] = field(default_factory=list)
     unsaved: list[RecordRow] = field(default_factory=list)
@@ -267,6 +269,7 @@ class Run:
         self.token = self.root.id
         self.ns_path = tuple(self.ns.split(NS_SEP)) if self.ns else ()
         self.place = Place(self.root.thread_id or "", self.ns)
+        self.serde = self.saver.serde if self.saver is not None else PLAIN
         self.growth = Growth(self.serde.plain)
         if self.show is None:
             self.show = self.spec.stream
@@ -284,11 +287,6 @@ class Run:
         self.edited = True
         if self.mismatch == "error":
             self.mismatch = "rerun"
-
-    @property
-    def serde(self) -> Serializer:
-        """What turns values into bytes."""
-        return self.saver.serde if self.saver is not None else PLAIN
 
     @property
     def id(self) -> str:
@@ -311,8 +309,14 @@ class Run:
         row = self.records.get(id)
         if row is None or isinstance(row, Record):
             return row
-        assert self.saver is not None
-        return decode_record(self.saver.serde, self.place, row)
+        return self.shelf(row.checkpoint, row.run).decode(row)
+
+    def shelf(self, checkpoint: str, run: str) -> Shelf:
+        """Return what turns the records of a run at a checkpoint into rows and back; mostly that of the last time."""
+        shelf = self.last_shelf
+        if shelf is None or shelf.checkpoint != checkpoint or shelf.run != run:
+            shelf = self.last_shelf = Shelf(self.serde, self.place, checkpoint, run)
+        return shelf
 
     def with_managed(self, node: NodeSpec, view: View) -> View:
         """Return a view with the keys that the engine fills in for a node."""

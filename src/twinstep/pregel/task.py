@@ -353,7 +353,7 @@ class CallTask(Task):
     """
 
     caller: Task
-    digest: bytes = b""
+    digest: str = ""
     hidden: bool = False
 
     @property

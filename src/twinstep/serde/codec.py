@@ -108,8 +108,8 @@ class Serializer:
         """
         return digest.digest(obj)
 
-    def digest_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """Return what `digest` does for `(args, kwargs)`, of a call with plain arguments in less time."""
+    def digest_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return the digest of `(args, kwargs)` in hexadecimal digits."""
         return digest.digest_call(args, kwargs)
 
 

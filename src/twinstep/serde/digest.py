@@ -40,23 +40,22 @@ def digest(obj: Any) -> bytes:
         data = _packers.pack(obj if type(obj) in SCALARS else _canonical(obj, set()))
     except (RecursionError, ValueError):  # deeper than anything that can be stored
         data = _packers.pack(_opaque(obj))
-    return _hashed(data)
-
-
-def digest_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """Return the digest of `(args, kwargs)`, for plain arguments in half the time."""
-    if not kwargs and SCALARS.issuperset(map(type, args)):
-        try:
-            return _hashed(_packers.pack([_TUPLE, [_TUPLE, *args], _NO_ITEMS]))
-        except ValueError:  # a text that is larger than anything that can be stored
-            pass
-    return digest((args, kwargs))
-
-
-def _hashed(data: bytes) -> bytes:
     h = _blank.copy()  # takes a third of the time of a new one
     h.update(data)
     return h.digest()
+
+
+def digest_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return the hexadecimal digits of the digest of `(args, kwargs)`, for plain arguments in half the time."""
+    if kwargs or not SCALARS.issuperset(map(type, args)):
+        return digest((args, kwargs)).hex()
+    try:
+        data = _packers.pack([_TUPLE, [_TUPLE, *args], _NO_ITEMS])
+    except ValueError:  # a text that is larger than anything that can be stored
+        return digest((args, kwargs)).hex()
+    h = _blank.copy()
+    h.update(data)
+    return h.hexdigest()
 
 
 def _canonical(obj: Any, around: set[int]) -> Parts:

@@ -195,7 +195,7 @@ class EncryptedSerializer(Serializer):
         """Return what the inner serializer's `digest` does; it is stored encrypted."""
         return self._inner.digest(obj)
 
-    def digest_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    def digest_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return what the inner serializer's `digest_call` does."""
         return self._inner.digest_call(args, kwargs)
 
