@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from twinstep.checkpoint import format as checkpoint_format
 from twinstep.checkpoint.format import (
     EXTEND,
     LAST,
@@ -33,6 +34,7 @@ from twinstep.errors import CheckpointCorruptError
 from twinstep.ids import new_id
 from twinstep.serde import Serializer
 from twinstep.testing.conformance.writer import Run
+from twinstep.types import Interrupt
 
 SERDE = Serializer()
 PLACE = Place("thread 1", "a:1")
@@ -94,6 +96,27 @@ def test_blobs_of_another_kind_are_refused() -> None:
             if kind != other:
                 with pytest.raises(CheckpointCorruptError):
                     read(kind, blob)
+
+
+POSITION = ("pull", "ask", "nested", "0", 1, "pull", "inner", ("at", "inner", "ab12", 0))
+QUESTIONS = [
+    (Interrupt((1, ["how many?"]), "a" * 32, response_schema={"type": "integer"}), POSITION),
+    (Interrupt(["why", None]), ()),
+]
+
+
+@pytest.mark.parametrize("stored", ["plain", "as at first"])
+@pytest.mark.parametrize(("kind", "value"), [("questions", QUESTIONS), ("answer", (POSITION, [(1,)]))])
+def test_questions_and_answers_are_read_in_both_forms(
+    monkeypatch: pytest.MonkeyPatch, stored: str, kind: Any, value: Any
+) -> None:
+    record = Record(kind, "ask", "", value, shown="how many?")
+    if stored == "as at first":
+        monkeypatch.setattr(checkpoint_format, "_PLAIN", {})
+    row = encode_record(SERDE, PLACE, (ID, "run", "task"), record)
+    monkeypatch.undo()
+    assert decode_record(SERDE, PLACE, row) == record
+    assert (b"twinstep:Interrupt" in row.blob) == (stored != "plain" and kind == "questions")
 
 
 # ---------------------------------------------------------------------- changes

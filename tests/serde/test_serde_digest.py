@@ -60,6 +60,12 @@ def test_different_values_have_different_digests(values: list[Any]) -> None:
     assert len({digest([each, {"k": each}]) for each in values}) == len(values)
 
 
+@pytest.mark.parametrize("args", [(), (1, "x", 2.5, None, True, b"z"), (2**70, "\ud800"), ((1,),), ([1], {"a": 1})])
+@pytest.mark.parametrize("kwargs", [{}, {"a": 1}, {"b": (1,), "a": {}}])
+def test_the_digest_of_a_call_is_that_of_its_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    assert Serializer().digest_call(args, kwargs) == digest((args, kwargs)).hex()
+
+
 def test_registering_a_data_class_does_not_change_its_digest() -> None:
     late = make_dataclass("Late", ["a", "b"])
     before = digest(late(1, threading.Lock()))

@@ -107,7 +107,7 @@ class Record(NamedTuple):
 
     `kind` tells what `value` is: a task call's result; its error; a node's writes; the questions a node or task waits
     for; the answer to a question; the writes of a `Command` given as input; where nested graphs that remember stand.
-    `digest` is the hash of the arguments, in digits (a value with bytes in it is searched for buffers when it is stored).
+    `digest` is the hash of the arguments, in digits: what holds bytes takes longer to store.
     Of a call, `caller` begins the id of the task that made it, and `shown` is its arguments as text; of an answer,
     `shown` is the question.
     """
@@ -228,7 +228,7 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
 
 
 class Shelf:
-    """The records of one run at one checkpoint, from values to rows and back; what tells their place is written once."""
+    """The records of one run at one checkpoint, from values to rows and back; what names their place is made once."""
 
     __slots__ = ("_place", "_serde", "_where", "checkpoint", "run")
 
@@ -242,7 +242,7 @@ class Shelf:
         if record.kind in _PLAIN:
             fields[3] = _PLAIN[record.kind][0](record.value)
         try:
-            blob = _sealed(self._serde, self._place_of(id), fields)
+            blob = _sealed(self._serde, self._where + f", {id!r})".encode(), fields)
         except EncodingError:
             for channel, value in record.value if record.kind == "writes" else ():
                 self._serde.dumps(value, at=f"what '{record.name}' wrote to state.{channel}")
@@ -253,13 +253,11 @@ class Shelf:
     def decode(self, row: RecordRow) -> Record:
         """Turn a row back into a record; errors as in `decode_checkpoint`."""
         id, what = row.id, "record '{}' of checkpoint '{}'"
-        fields = _opened(self._serde, self._place, self._place_of(id), row.blob, what, id, self.checkpoint)
+        where = self._where + f", {id!r})".encode()
+        fields = _opened(self._serde, self._place, where, row.blob, what, id, self.checkpoint)
         if fields[0] in _PLAIN:
             fields[3] = _PLAIN[fields[0]][1](fields[3])
         return Record(*fields)
-
-    def _place_of(self, id: str) -> bytes:
-        return self._where + f", {id!r})".encode()
 
 
 def _plain_questions(value: Sequence[tuple[Interrupt, Position]]) -> list[Any]:

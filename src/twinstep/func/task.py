@@ -65,16 +65,8 @@ class TaskFunction(Generic[P, T]):
         Raises:
             OutsideRunError: called outside of an entrypoint, graph node or task.
         """
-        return call(
-            self.action,
-            self.name,
-            args,
-            kwargs,
-            key=None if self.key is None else self.key(*args, **kwargs),
-            retry=self.retry_policy,
-            cache=self.cache_policy,
-            timeout=self.timeout,
-        )
+        key = None if self.key is None else self.key(*args, **kwargs)
+        return call(self.action, self.name, args, kwargs, key, self.retry_policy, self.cache_policy, self.timeout)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind a task that was defined in a class to an instance."""

@@ -7,11 +7,11 @@ from enum import Enum
 from itertools import islice
 from typing import Any
 
-from twinstep.checkpoint.format import Record
+from twinstep.checkpoint.format import Position, Record
 from twinstep.errors import NonDeterminismError, ProgramChangedError
 from twinstep.ids import id_below
 from twinstep.pregel.questions import not_asked
-from twinstep.pregel.run import QUESTIONS, Position, Run
+from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.task import Task
 
 LENGTH = 120

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinstep.checkpoint.format import Record, RecordKind
+from twinstep.checkpoint.format import Position, Record, RecordKind
 from twinstep.checkpoint.rows import Commit, RecordRow
 from twinstep.constants import MEMORIES
 from twinstep.errors import (
@@ -26,7 +26,7 @@ from twinstep.ids import question_id
 from twinstep.pregel.calls import check_made, sketch
 from twinstep.pregel.effects import SPARING, Call, Join, Program, Sleep, Store, StoreBeside, Wait
 from twinstep.pregel.retry import retry_delay
-from twinstep.pregel.run import QUESTIONS, Position, Run
+from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.spec import PASS, NodeSpec
 from twinstep.pregel.task import CallTask, NodeTask, Task
 from twinstep.scope import SCOPE
@@ -208,7 +208,7 @@ def _call_outcome(task: CallTask) -> Program[Any]:
             yield from keep(task, _call_record(task, "error", error))
         task.emit_finished([], error)
         raise
-    if task.pushed or (run.records and PUSHED + task.id in run.records):
+    if task.pushed or (run.pushed and PUSHED + task.id in run.records):
         yield from _keep_pushed(task)
     yield from keep(task, _call_record(task, "result", result))
     task.emit_outcome(result)
@@ -219,6 +219,7 @@ def _keep_pushed(task: CallTask) -> Program[None]:
     """Hand what a call has pushed to its caller; on record, for when the call is not made again."""
     run, id, pushed = task.run, PUSHED + task.id, list(task.pushed or ())
     task.caller.take_pushed(pushed)
+    run.pushed = True
     record = Record("writes", task.name, "", pushed)
     if run.saver is not None:
         yield from keep_row(run, record_row(run, id, record))
@@ -241,7 +242,7 @@ def end_scope() -> None:
 def take_result(run: Run, caller: Task, id: str, record: Record) -> Any:
     """Return the result on record of a call that is not made again; the caller gets what it has pushed, too."""
     run.unused.discard(id)
-    if PUSHED + id in run.records and (pushed := run.recall(PUSHED + id)) is not None:
+    if run.pushed and (pushed := run.recall(PUSHED + id)) is not None:
         caller.take_pushed(pushed.value)
     return record.value if run.saver is not None else own_copy(record.value)
 

@@ -161,11 +161,11 @@ def call(
     name: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    *,
     key: str | None = None,
     retry: tuple[RetryPolicy, ...] = (),
     cache: CachePolicy | None = None,
     timeout: TimeoutPolicy | None = None,
+    *,
     hidden: bool = False,
 ) -> TaskFuture[Any]:
     """Start a task called by the running code and return its handle; streams leave a hidden one out.
@@ -198,11 +198,11 @@ def call(
             return ended(take_result(run, caller, id, record), loop)
     task = CallTask(run, name, (*caller.path, known, place), action, args, kwargs, retry, cache, timeout)
     task.caller, task.hidden, task.digest, task._id = caller, hidden, digest, id
-    handle: TaskFuture[Any] = (replay(task, record, loop) if record is not None else None) or start(task, loop)
-    return handle
+    replayed = replay(task, record, loop) if record is not None else None
+    return replayed if replayed is not None else start(task, loop)
 
 
-def start(task: CallTask, loop: AbstractEventLoop | None) -> Any:
+def start(task: CallTask, loop: AbstractEventLoop | None) -> TaskFuture[Any]:
     """Start a call and return its future: the one of synchronous code, or that of code on an event loop."""
     caller = task.caller
     if loop is not None:
@@ -218,7 +218,7 @@ def start(task: CallTask, loop: AbstractEventLoop | None) -> Any:
     return future
 
 
-def replay(task: CallTask, record: Record, loop: AbstractEventLoop | None) -> Any:
+def replay(task: CallTask, record: Record, loop: AbstractEventLoop | None) -> TaskFuture[Any] | None:
     """Return the outcome of a call of which another one is on record than that result, or None: it has to be run."""
     if record.kind not in ("result", "error"):
         return None
@@ -234,7 +234,7 @@ def replay(task: CallTask, record: Record, loop: AbstractEventLoop | None) -> An
     return ended(take_result(task.run, task.caller, task.id, record), loop)
 
 
-def ended(result: Any, loop: AbstractEventLoop | None) -> Any:
+def ended(result: Any, loop: AbstractEventLoop | None) -> TaskFuture[Any]:
     """Return the handle of a call whose result is on record: that takes less than to start it."""
     if loop is None:
         return Replayed(result)
@@ -243,7 +243,7 @@ def ended(result: Any, loop: AbstractEventLoop | None) -> Any:
     return handle
 
 
-def _failed(task: CallTask, error: Exception, loop: AbstractEventLoop | None) -> Any:
+def _failed(task: CallTask, error: Exception, loop: AbstractEventLoop | None) -> TaskFuture[Any]:
     if loop is not None:
         from twinstep.pregel import drive_async
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twinstep.adapter import adapter
+from twinstep.checkpoint.format import Position
 from twinstep.errors import (
     INVALID_ANSWER,
     GraphInterrupt,
@@ -15,7 +16,7 @@ from twinstep.errors import (
     did_you_mean,
 )
 from twinstep.ids import question_id
-from twinstep.pregel.run import Position, Root, Run
+from twinstep.pregel.run import Root, Run
 from twinstep.scope import Scope
 from twinstep.types import NOTHING, Interrupt
 

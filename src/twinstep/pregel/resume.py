@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from twinstep.checkpoint.format import Checkpoint, Record, decode_info, decode_record, encode_info
+from twinstep.checkpoint.format import Checkpoint, Position, Record, decode_info, decode_record, encode_info
 from twinstep.checkpoint.rows import Loaded
 from twinstep.constants import MEMORIES
 from twinstep.errors import (
@@ -20,12 +20,12 @@ from twinstep.errors import (
 from twinstep.ids import new_id
 from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program
-from twinstep.pregel.execute import record_row
+from twinstep.pregel.execute import PUSHED, record_row
 from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, load_state, read_state
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.questions import match_answers
-from twinstep.pregel.run import QUESTIONS, Failure, Position, Run
+from twinstep.pregel.run import QUESTIONS, Failure, Run
 from twinstep.pregel.state import State
 from twinstep.stream.events import Write
 from twinstep.types import NOTHING, Command, Interrupt
@@ -34,7 +34,7 @@ COMMAND = "command"
 ANSWER = "answer:"
 FAILURE = "failure"
 """The id of the record of a nested run's own failure."""
-CONTROL = (COMMAND, ANSWER, QUESTIONS, MEMORIES)
+CONTROL = (COMMAND, ANSWER, QUESTIONS, MEMORIES, PUSHED)
 """How the ids of records begin that are not a task's outcome."""
 
 
@@ -204,6 +204,7 @@ def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
     run.doubtful = []
     control = {id: record for id in run.records if id.startswith(CONTROL) and (record := run.recall(id)) is not None}
     run.unused = set(run.records).difference(control)
+    run.pushed = any(record.kind == "writes" for record in control.values())
     for record in control.values():
         if record.kind == "answer":
             position, value = record.value

@@ -178,6 +178,7 @@ class Run:
         edited: whether somebody has changed its state from outside while the superstep was open.
         records: outcomes of this superstep that are on record, by task id; decoded when they are needed.
         last_shelf: see `shelf`.
+        pushed: whether there is a record of what a call has pushed to the state of its node.
         unused: ids of the outcomes that were on record when the run was resumed and have not been asked for again.
         doubtful: ids of the outcomes that were put on record while there were unused ones.
         unsaved: records that are written with the next commit.
@@ -251,6 +252,7 @@ class Run:
     goal: tuple[str, str] | None = None
     records: dict[str, RecordRow | Record] = field(default_factory=dict)
     last_shelf: Shelf | None = None
+    pushed: bool = False
     unused: set[str] = field(default_factory=set)
     doubtful: list[str] = field(default_factory=list)
     unsaved: list[RecordRow] = field(default_factory=list)

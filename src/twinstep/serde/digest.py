@@ -26,6 +26,9 @@ _NO_ITEMS: Final[Parts] = [_DICT]
 _TEXT: Final = frozenset({str})
 _key: Final = itemgetter(0)
 _packers: Final = Packers(unicode_errors="surrogatepass")
+_pair: Final = _blank.copy()  # as the digest of every tuple of two begins
+_pair.update(b"\x93" + _packers.pack(_TUPLE))
+_no_items: Final = _packers.pack(_NO_ITEMS)
 _shapes: Final[WeakKeyDictionary[type, Callable[[Any], tuple[Any, ...]]]] = WeakKeyDictionary()
 
 
@@ -50,11 +53,11 @@ def digest_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     if kwargs or not SCALARS.issuperset(map(type, args)):
         return digest((args, kwargs)).hex()
     try:
-        data = _packers.pack([_TUPLE, [_TUPLE, *args], _NO_ITEMS])
+        data = _packers.pack([_TUPLE, *args])
     except ValueError:  # a text that is larger than anything that can be stored
         return digest((args, kwargs)).hex()
-    h = _blank.copy()
-    h.update(data)
+    h = _pair.copy()
+    h.update(data + _no_items)
     return h.hexdigest()
 
 

@@ -87,11 +87,11 @@ class AccessConformance(Conformance):
         run = Run(lane, "1", run="r")
         question = Interrupt("?", "1" * 32)
         entries = {
-            "id a": Entry("result", "a", b"", 1),
-            "questions:id b": Entry("questions", "b", b"", [(question, ("position",))]),
-            "answer:" + question.id: Entry("answer", question.id, b"", (("position",), "!")),
-            "id c": Entry("writes", "c", b"", [("x", 2), ("y", 3)]),
-            "id d": Entry("error", "d", b"", ValueError("wrong")),
+            "id a": Entry("result", "a", "", 1),
+            "questions:id b": Entry("questions", "b", "", [(question, ("position",))]),
+            "answer:" + question.id: Entry("answer", question.id, "", (("position",), "!")),
+            "id c": Entry("writes", "c", "", [("x", 2), ("y", 3)]),
+            "id d": Entry("error", "d", "", ValueError("wrong")),
         }
         rows = [encode_record(saver.serde, Place("1", ""), (run.head or "", "r", id), e) for id, e in entries.items()]
         run.write(records=tuple(rows))
