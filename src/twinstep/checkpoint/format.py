@@ -231,6 +231,8 @@ class Shelf:
     """The records of one run at one checkpoint, from values to rows and back; what names their place is made once."""
 
     __slots__ = ("_place", "_serde", "_where", "checkpoint", "run")
+    checkpoint: str
+    run: str
 
     def __init__(self, serde: Serializer, place: Place, checkpoint: str, run: str) -> None:
         self._serde, self._place, self.checkpoint, self.run = serde, place, checkpoint, run
