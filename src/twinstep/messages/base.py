@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Literal, NotRequired, TypedDict
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar, Unpack
 
 from twinstep.errors import InvalidMessageError
 
 Content = str | list[Any]
 """Text, or a list of content blocks: texts, and mappings with a `type`."""
+C = TypeVar("C", bound=type[Any])
 
 
 class ToolCall(TypedDict):
@@ -80,7 +81,45 @@ def plain(value: Any) -> Mapping[str, Any]:
     raise InvalidMessageError(f"Expected a mapping or an object of an SDK, got {value!r}.")
 
 
-@dataclass(slots=True, repr=False)
+class _Made:
+    """A field whose value is made when it is first read, unless it was given."""
+
+    __slots__ = ("_make", "_name")
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        self._name, self._make = name, make
+
+    def __get__(self, message: Any, owner: type) -> Any:
+        return self if message is None else message.__dict__.setdefault(self._name, self._make())
+
+
+def message_class(cls: C) -> C:
+    """Let the messages of a dataclass hold, in their `__dict__`, only the fields that they were given.
+
+    The other fields are those of the class, or made when they are read; so a message is made, copied, compared and
+    stored in a time that depends on what it says.
+    """
+    cls._defaults = {}
+    for each in fields(cls):
+        if each.default_factory is MISSING:
+            cls._defaults[each.name] = each.default
+        else:
+            cls._defaults[each.name] = each.default_factory()
+            setattr(cls, each.name, _Made(each.name, each.default_factory))
+    return cls
+
+
+class Common(TypedDict, total=False):
+    """What every message may be given beside its content."""
+
+    id: str | None
+    name: str | None
+    additional_kwargs: dict[str, Any] | None
+    response_metadata: dict[str, Any] | None
+
+
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class BaseMessage:
     """One message of a conversation.
 
@@ -99,6 +138,31 @@ class BaseMessage:
     response_metadata: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     type: ClassVar[str] = "base"
+    _defaults: ClassVar[dict[str, Any]]
+
+    def __init__(
+        self,
+        content: Content = "",
+        *,
+        id: str | None = None,
+        name: str | None = None,
+        additional_kwargs: dict[str, Any] | None = None,
+        response_metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.content = content
+        if id is not None:
+            self.id = id
+        if name is not None:
+            self.name = name
+        if additional_kwargs is not None:
+            self.additional_kwargs = additional_kwargs
+        if response_metadata is not None:
+            self.response_metadata = response_metadata
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.__dict__ == other.__dict__ or given(self) == given(other)
 
     @property
     def text(self) -> str:
@@ -128,32 +192,34 @@ class BaseMessage:
         return message_schema(cls)
 
 
-def given(message: BaseMessage) -> dict[str, Any]:
-    """Return the fields of a message that differ from their defaults."""
-    found = {}
-    for each in fields(message):
-        value = getattr(message, each.name)
-        default = each.default_factory() if each.default_factory is not MISSING else each.default
-        if value != default:
-            found[each.name] = value
+def given(message: Any) -> dict[str, Any]:
+    """Return the fields of a message that differ from their defaults, and what else was put into it."""
+    defaults, found = message._defaults, {}
+    for name, value in message.__dict__.items():
+        default = defaults.get(name, MISSING)
+        if value is not default and (default is None or value != default):
+            found[name] = value
     return found
 
 
-@dataclass(slots=True, repr=False)
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class HumanMessage(BaseMessage):
     """What a person said."""
 
     type: ClassVar[str] = "human"
 
 
-@dataclass(slots=True, repr=False)
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class SystemMessage(BaseMessage):
     """Instructions to a model."""
 
     type: ClassVar[str] = "system"
 
 
-@dataclass(slots=True, repr=False)
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class AIMessage(BaseMessage):
     """What a model said.
 
@@ -169,15 +235,40 @@ class AIMessage(BaseMessage):
 
     type: ClassVar[str] = "ai"
 
+    def __init__(
+        self,
+        content: Content = "",
+        *,
+        tool_calls: list[ToolCall] | None = None,
+        invalid_tool_calls: list[InvalidToolCall] | None = None,
+        usage_metadata: dict[str, Any] | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(content, **common)
+        if tool_calls is not None:
+            self.tool_calls = tool_calls
+        if invalid_tool_calls is not None:
+            self.invalid_tool_calls = invalid_tool_calls
+        if usage_metadata is not None:
+            self.usage_metadata = usage_metadata
+        self.__post_init__()
+
     def __post_init__(self) -> None:
-        if self.tool_calls:
+        if self.__dict__.get("tool_calls"):
             self.tool_calls = [tool_call(call["name"], call["args"], call.get("id")) for call in self.tool_calls]
 
     def pretty_repr(self) -> str:
         calls = [_pretty_call(call) for call in self.tool_calls]
-        # super() without arguments does not know a class that slots=True has made anew
-        shown = BaseMessage.pretty_repr(self)
+        shown = super().pretty_repr()
         return "\n".join([shown, "Tool Calls:", *calls]) if calls else shown
+
+
+class Given(Common, total=False):
+    """What an `AIMessage` may be given beside its content."""
+
+    tool_calls: list[ToolCall] | None
+    invalid_tool_calls: list[InvalidToolCall] | None
+    usage_metadata: dict[str, Any] | None
 
 
 def _pretty_call(call: ToolCall) -> str:
@@ -185,7 +276,8 @@ def _pretty_call(call: ToolCall) -> str:
     return f"  {call['name']} ({call['id']})\n Call ID: {call['id']}\n  Args:{args}"
 
 
-@dataclass(slots=True, repr=False)
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class ToolMessage(BaseMessage):
     """What a tool returned for the call `tool_call_id`.
 
@@ -201,17 +293,37 @@ class ToolMessage(BaseMessage):
 
     type: ClassVar[str] = "tool"
 
+    def __init__(
+        self,
+        content: Content = "",
+        *,
+        tool_call_id: str = "",
+        status: Literal["success", "error"] = "success",
+        artifact: Any = None,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(content, **common)
+        self.tool_call_id = tool_call_id
+        if status != "success":
+            self.status = status
+        if artifact is not None:
+            self.artifact = artifact
 
-@dataclass(slots=True, repr=False)
+
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class RemoveMessage(BaseMessage):
     """Takes the message with this id out of a conversation, when it is added to it: `RemoveMessage(id)`."""
 
     type: ClassVar[str] = "remove"
 
+    def __init__(self, content: Content = "", **common: Unpack[Common]) -> None:
+        super().__init__(content, **common)
+        self.__post_init__()
+
     def __post_init__(self) -> None:
         if self.id is None and isinstance(self.content, str) and self.content:
-            self.id: str | None = self.content  # there is nothing to say but the id
-            self.content: Content = ""
+            self.id, self.content = self.content, ""  # there is nothing to say but the id
 
 
 AnyMessage = HumanMessage | SystemMessage | AIMessage | ToolMessage | RemoveMessage

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict, Unpack
 
-from twinstep.messages.base import AIMessage, Content, is_valid, parsed_tool_call
+from twinstep.messages.base import AIMessage, Content, Given, is_valid, message_class, parsed_tool_call
 
 
 class ToolCallChunk(TypedDict):
@@ -24,7 +24,8 @@ def tool_call_chunk(index: int | None, name: str | None, args: str | None, id: s
     return {"name": name, "args": args, "id": id, "index": index, "type": "tool_call_chunk"}
 
 
-@dataclass(slots=True, repr=False)
+@message_class
+@dataclass(init=False, repr=False, eq=False)
 class AIMessageChunk(AIMessage):
     """A piece of what a model says; `a + b` is a longer piece, `.whole()` the message.
 
@@ -35,6 +36,17 @@ class AIMessageChunk(AIMessage):
     tool_call_chunks: list[ToolCallChunk] = field(default_factory=list, kw_only=True)
 
     type: ClassVar[str] = "AIMessageChunk"
+
+    def __init__(
+        self,
+        content: Content = "",
+        *,
+        tool_call_chunks: list[ToolCallChunk] | None = None,
+        **given: Unpack[Given],
+    ) -> None:
+        super().__init__(content, **given)
+        if tool_call_chunks is not None:
+            self.tool_call_chunks = tool_call_chunks
 
     def __add__(self, other: AIMessageChunk) -> AIMessageChunk:
         """Return the piece that is this one and the next."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from copy import copy
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Literal, Self, overload
@@ -104,7 +104,9 @@ def _finished(message: Any, format: str | None, id_of: Callable[[Any], str]) -> 
     if not changes:
         return message
     if isinstance(message, BaseMessage):
-        return replace(message, **changes)
+        changed = copy(message)
+        vars(changed).update(changes)
+        return changed
     if hasattr(message, "model_copy"):  # the caller's message stays as it is: it may be returned again
         return message.model_copy(update=changes)
     raise InvalidMessageError(f"A message of another library needs an id: {message!r}.")

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
-from operator import attrgetter
 from typing import Any
 
-from twinstep.messages.base import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from twinstep.messages.base import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+    given,
+)
 from twinstep.messages.chunk import AIMessageChunk
 from twinstep.serde.registry import register_shape
 from twinstep.serde.shapes import Shape
 
 
 def shape_of(cls: type[BaseMessage]) -> Shape:
-    """Return how messages of a class are taken apart and put together: two parts for most, three at most."""
-    rest = [each for each in fields(cls) if each.name not in ("content", "id")]
-    names = [each.name for each in rest]
-    defaults = tuple(f.default_factory() if f.default_factory is not MISSING else f.default for f in rest)
-    values_of = attrgetter(*names)
-
-    def parts(message: Any) -> tuple[Any, ...]:
-        values = values_of(message)
-        if values == defaults:
-            return message.content, message.id
-        told = {name: value for name, value, d in zip(names, values, defaults, strict=True) if value != d}
-        return message.content, message.id, told
+    """Return how messages of a class are put together; they are taken apart all alike."""
 
     def build(content: Any, id: Any, told: Any = None) -> BaseMessage:
-        return cls(content, id=id) if told is None else cls(content, id=id, **told)
+        message: BaseMessage = object.__new__(cls)
+        message.content = content
+        if id is not None:
+            message.id = id
+        if told is not None:
+            if type(told) is not dict:
+                raise TypeError("the fields of a message are no mapping")
+            message.__dict__.update(told)
+        return message
 
-    return Shape(parts, build)
+    return Shape(_parts, build)
+
+
+def _parts(message: Any) -> tuple[Any, ...]:
+    held = message.__dict__
+    if len(held) == 2 and "id" in held and "content" in held:
+        return held["content"], held["id"]
+    told = given(message)
+    told.pop("content", None)
+    told.pop("id", None)
+    return (message.content, message.id, told) if told else (message.content, message.id)
 
 
 for _cls in (HumanMessage, SystemMessage, AIMessage, AIMessageChunk, ToolMessage, RemoveMessage):

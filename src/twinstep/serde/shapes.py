@@ -159,6 +159,18 @@ def _slots(cls: type) -> dict[str, MemberDescriptorType]:
 
 
 def _attributes_reader(cls: type) -> Callable[[Any], dict[str, Any]]:
+    read, missing = _own_attributes_reader(cls), _defaults(cls)
+
+    def filled(obj: Any) -> dict[str, Any]:
+        attributes = read(obj)
+        if len(attributes) < len(missing):  # what an instance does not hold, its class does
+            attributes = {name: default() for name, default in missing.items()} | attributes
+        return attributes
+
+    return filled if missing else read
+
+
+def _own_attributes_reader(cls: type) -> Callable[[Any], dict[str, Any]]:
     names, has_dict = tuple(_slots(cls)), bool(cls.__dictoffset__)
     if not names:
         return _dict_of if has_dict else lambda obj: {}
