@@ -18,7 +18,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tracers.context import register_configure_hook
 
 from twinstep.constants import TAG_NOSTREAM
-from twinstep.messages.base import BaseMessage, given
+from twinstep.messages.base import BaseMessage
+from twinstep.messages.fields import given
 from twinstep.scope import Scope, current_scope
 from twinstep.serde import register_type
 from twinstep.stream.events import Message

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar, Unpack
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, Unpack
 
 from twinstep.errors import InvalidMessageError
+from twinstep.messages.fields import Parts, given, message_class, told
 
 Content = str | list[Any]
 """Text, or a list of content blocks: texts, and mappings with a `type`."""
-C = TypeVar("C", bound=type[Any])
 
 
 class ToolCall(TypedDict):
@@ -81,34 +81,6 @@ def plain(value: Any) -> Mapping[str, Any]:
     raise InvalidMessageError(f"Expected a mapping or an object of an SDK, got {value!r}.")
 
 
-class _Made:
-    """A field whose value is made when it is first read, unless it was given."""
-
-    __slots__ = ("_make", "_name")
-
-    def __init__(self, name: str, make: Callable[[], Any]) -> None:
-        self._name, self._make = name, make
-
-    def __get__(self, message: Any, owner: type) -> Any:
-        return self if message is None else message.__dict__.setdefault(self._name, self._make())
-
-
-def message_class(cls: C) -> C:
-    """Let the messages of a dataclass hold, in their `__dict__`, only the fields that they were given.
-
-    The other fields are those of the class, or made when they are read; so a message is made, copied, compared and
-    stored in a time that depends on what it says.
-    """
-    cls._defaults = {}
-    for each in fields(cls):
-        if each.default_factory is MISSING:
-            cls._defaults[each.name] = each.default
-        else:
-            cls._defaults[each.name] = each.default_factory()
-            setattr(cls, each.name, _Made(each.name, each.default_factory))
-    return cls
-
-
 class Common(TypedDict, total=False):
     """What every message may be given beside its content."""
 
@@ -120,7 +92,7 @@ class Common(TypedDict, total=False):
 
 @message_class
 @dataclass(init=False, repr=False, eq=False)
-class BaseMessage:
+class BaseMessage(Parts):
     """One message of a conversation.
 
     Attributes:
@@ -130,6 +102,8 @@ class BaseMessage:
         additional_kwargs: what else a model provider has to say with the message.
         response_metadata: what a model provider tells about its answer.
     """
+
+    __slots__ = ()
 
     content: Content = ""
     id: str | None = field(default=None, kw_only=True)
@@ -149,9 +123,7 @@ class BaseMessage:
         additional_kwargs: dict[str, Any] | None = None,
         response_metadata: dict[str, Any] | None = None,
     ) -> None:
-        self.content = content
-        if id is not None:
-            self.id = id
+        self.content, self.id, self._more = content, id, None
         if name is not None:
             self.name = name
         if additional_kwargs is not None:
@@ -162,7 +134,10 @@ class BaseMessage:
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
             return NotImplemented
-        return self.__dict__ == other.__dict__ or given(self) == given(other)
+        assert isinstance(other, BaseMessage)
+        if self.content != other.content or self.id != other.id:
+            return False
+        return self._more == other._more or told(self) == told(other)
 
     @property
     def text(self) -> str:
@@ -192,20 +167,12 @@ class BaseMessage:
         return message_schema(cls)
 
 
-def given(message: Any) -> dict[str, Any]:
-    """Return the fields of a message that differ from their defaults, and what else was put into it."""
-    defaults, found = message._defaults, {}
-    for name, value in message.__dict__.items():
-        default = defaults.get(name, MISSING)
-        if value is not default and (default is None or value != default):
-            found[name] = value
-    return found
-
-
 @message_class
 @dataclass(init=False, repr=False, eq=False)
 class HumanMessage(BaseMessage):
     """What a person said."""
+
+    __slots__ = ()
 
     type: ClassVar[str] = "human"
 
@@ -214,6 +181,8 @@ class HumanMessage(BaseMessage):
 @dataclass(init=False, repr=False, eq=False)
 class SystemMessage(BaseMessage):
     """Instructions to a model."""
+
+    __slots__ = ()
 
     type: ClassVar[str] = "system"
 
@@ -228,6 +197,8 @@ class AIMessage(BaseMessage):
         invalid_tool_calls: calls whose arguments cannot be read.
         usage_metadata: `input_tokens`, `output_tokens` and `total_tokens`, where the provider tells them.
     """
+
+    __slots__ = ()
 
     tool_calls: list[ToolCall] = field(default_factory=list, kw_only=True)
     invalid_tool_calls: list[InvalidToolCall] = field(default_factory=list, kw_only=True)
@@ -254,7 +225,7 @@ class AIMessage(BaseMessage):
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        if self.__dict__.get("tool_calls"):
+        if self._more is not None and self._more.get("tool_calls"):
             self.tool_calls = [tool_call(call["name"], call["args"], call.get("id")) for call in self.tool_calls]
 
     def pretty_repr(self) -> str:
@@ -287,6 +258,8 @@ class ToolMessage(BaseMessage):
         artifact: something for the program that the model does not see.
     """
 
+    __slots__ = ()
+
     tool_call_id: str = field(default="", kw_only=True)
     status: Literal["success", "error"] = field(default="success", kw_only=True)
     artifact: Any = field(default=None, kw_only=True)
@@ -314,6 +287,8 @@ class ToolMessage(BaseMessage):
 @dataclass(init=False, repr=False, eq=False)
 class RemoveMessage(BaseMessage):
     """Takes the message with this id out of a conversation, when it is added to it: `RemoveMessage(id)`."""
+
+    __slots__ = ()
 
     type: ClassVar[str] = "remove"
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NotRequired, TypedDict, Unpack
 
-from twinstep.messages.base import AIMessage, Content, Given, is_valid, message_class, parsed_tool_call
+from twinstep.messages.base import AIMessage, Content, Given, is_valid, parsed_tool_call
+from twinstep.messages.fields import message_class
 
 
 class ToolCallChunk(TypedDict):
@@ -32,6 +33,8 @@ class AIMessageChunk(AIMessage):
     Attributes:
         tool_call_chunks: pieces of tool calls; `tool_calls` holds those that are complete so far.
     """
+
+    __slots__ = ()
 
     tool_call_chunks: list[ToolCallChunk] = field(default_factory=list, kw_only=True)
 

@@ -105,7 +105,8 @@ def _finished(message: Any, format: str | None, id_of: Callable[[Any], str]) -> 
         return message
     if isinstance(message, BaseMessage):
         changed = copy(message)
-        vars(changed).update(changes)
+        for name, value in changes.items():
+            setattr(changed, name, value)
         return changed
     if hasattr(message, "model_copy"):  # the caller's message stays as it is: it may be returned again
         return message.model_copy(update=changes)

@@ -1,49 +1,58 @@
-"""How messages are stored: content and id, and of the other fields those that say something."""
+"""How messages are stored: content and id, and of the other fields those that say something.
+
+Instances of subclasses that a program registers are stored like those of any other class: with all their attributes.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from twinstep.messages.base import (
-    AIMessage,
-    BaseMessage,
-    HumanMessage,
-    RemoveMessage,
-    SystemMessage,
-    ToolMessage,
-    given,
-)
+from twinstep.messages.base import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from twinstep.messages.chunk import AIMessageChunk
+from twinstep.messages.fields import STANDING, told
 from twinstep.serde.registry import register_shape
-from twinstep.serde.shapes import Shape
+from twinstep.serde.shapes import SHAPERS, Shape, plain_shape
 
 
 def shape_of(cls: type[BaseMessage]) -> Shape:
     """Return how messages of a class are put together; they are taken apart all alike."""
+    others = cls._defaults.keys() - STANDING
 
-    def build(content: Any, id: Any, told: Any = None) -> BaseMessage:
+    def build(content: Any, id: Any, more: Any = None) -> BaseMessage:
+        if more is not None and (type(more) is not dict or not more.keys() <= others):
+            raise TypeError(f"{more!r} are no fields of a {cls.__name__}")
         message: BaseMessage = object.__new__(cls)
-        message.content = content
-        if id is not None:
-            message.id = id
-        if told is not None:
-            if type(told) is not dict:
-                raise TypeError("the fields of a message are no mapping")
-            message.__dict__.update(told)
+        message.content, message.id, message._more = content, id, more
         return message
 
     return Shape(_parts, build)
 
 
 def _parts(message: Any) -> tuple[Any, ...]:
-    held = message.__dict__
-    if len(held) == 2 and "id" in held and "content" in held:
-        return held["content"], held["id"]
-    told = given(message)
-    told.pop("content", None)
-    told.pop("id", None)
-    return (message.content, message.id, told) if told else (message.content, message.id)
+    if message._more is not None and (more := told(message)):
+        return message.content, message.id, more
+    return message.content, message.id
 
 
+def subclass_shape(cls: type[BaseMessage]) -> Shape:
+    """Return how messages of a subclass are taken apart and put together."""
+    others = cls._defaults.keys() - STANDING
+    plain = plain_shape(cls, leaving=others)
+
+    def parts(message: Any) -> tuple[Any, ...]:
+        attributes = dict(plain.parts(message)[0])
+        more = attributes.pop("_more")
+        return ({**message._defaults, **attributes, **(more or {})},)
+
+    def build(attributes: Any) -> Any:
+        if type(attributes) is not dict:
+            raise TypeError("the attributes are no mapping")
+        more = {name: attributes.pop(name) for name in others & attributes.keys()}
+        return plain.build({**attributes, "_more": more})
+
+    return Shape(parts, build)
+
+
+SHAPERS[BaseMessage] = subclass_shape
 for _cls in (HumanMessage, SystemMessage, AIMessage, AIMessageChunk, ToolMessage, RemoveMessage):
     register_shape(_cls, shape_of(_cls), name=f"twinstep.messages:{_cls.__name__}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum, Flag
@@ -83,19 +83,26 @@ _BASES: Final[dict[type, _Base]] = {
 }
 
 
+SHAPERS: Final[dict[type, Callable[[Any], Shape]]] = {}
+"""What works out how instances of subclasses of a class are stored, where that has a way of its own."""
+
+
 def shape_of(cls: type) -> Shape:
     """Work out how instances of a class are stored.
 
     Raises:
         EncodingError: instances hold state that Python code cannot reach, such as a lock's.
     """
+    for base, shaper in SHAPERS.items():
+        if issubclass(cls, base):
+            return shaper(cls)
     if issubclass(cls, Enum):
         return _enum(cls)
     if is_model(cls):
         return _model(cls)
     root = root_of(cls)
     if root is object:
-        return _plain(cls)
+        return plain_shape(cls)
     if root in _BASES:
         return _extended(cls, root, _BASES[root])
     raise EncodingError(f"'{qualified(cls)}' cannot be registered: its instances keep their state inside of C code")
@@ -159,18 +166,6 @@ def _slots(cls: type) -> dict[str, MemberDescriptorType]:
 
 
 def _attributes_reader(cls: type) -> Callable[[Any], dict[str, Any]]:
-    read, missing = _own_attributes_reader(cls), _defaults(cls)
-
-    def filled(obj: Any) -> dict[str, Any]:
-        attributes = read(obj)
-        if len(attributes) < len(missing):  # what an instance does not hold, its class does
-            attributes = {name: default() for name, default in missing.items()} | attributes
-        return attributes
-
-    return filled if missing else read
-
-
-def _own_attributes_reader(cls: type) -> Callable[[Any], dict[str, Any]]:
     names, has_dict = tuple(_slots(cls)), bool(cls.__dictoffset__)
     if not names:
         return _dict_of if has_dict else lambda obj: {}
@@ -194,8 +189,9 @@ def _dict_of(obj: Any) -> dict[str, Any]:
     return attributes
 
 
-def _attributes_writer(cls: type) -> Callable[[Any, Any], None]:
-    slots, has_dict, missing = _slots(cls), bool(cls.__dictoffset__), _defaults(cls)
+def _attributes_writer(cls: type, leaving: Collection[str] = ()) -> Callable[[Any, Any], None]:
+    slots, has_dict = _slots(cls), bool(cls.__dictoffset__)
+    missing = {name: default for name, default in _defaults(cls).items() if name not in leaving}
 
     def write(obj: Any, attributes: Any) -> None:
         if type(attributes) is not dict:
@@ -216,8 +212,9 @@ def _attributes_writer(cls: type) -> Callable[[Any, Any], None]:
     return write
 
 
-def _plain(cls: type) -> Shape:
-    read, write = _attributes_reader(cls), _attributes_writer(cls)
+def plain_shape(cls: type, leaving: Collection[str] = ()) -> Shape:
+    """Return how instances are stored by their attributes; those to leave out are not added when they are missing."""
+    read, write = _attributes_reader(cls), _attributes_writer(cls, leaving)
 
     def build(attributes: Any) -> Any:
         obj: Any = object.__new__(cls)

@@ -1,0 +1,108 @@
+"""What a message consists of: its content, its id, and of the other fields those that were given or made.
+
+Most messages say no more than content and id. So these two are attributes as usual, and the other fields stand together
+in a dict that most messages do not have: making, copying, comparing and storing a message takes a time that depends on
+what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from types import MemberDescriptorType
+from typing import Any, Final, TypeVar
+
+C = TypeVar("C", bound=type[Any])
+STANDING: Final = ("content", "id")
+"""The fields that every message has a place for."""
+
+
+class Parts:
+    """What every message consists of.
+
+    Attributes:
+        more: the fields beside `content` and `id` that were given or made; None if there are none.
+    """
+
+    __slots__ = ("_more", *STANDING)
+    _more: dict[str, Any] | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in getattr(cls, "_defaults", ()):
+            if isinstance(vars(cls).get(name), MemberDescriptorType):  # a dataclass with slots has made one for it
+                setattr(cls, name, getattr(super(cls, cls), name))
+
+    def __getstate__(self) -> Any:
+        """Return what copies and pickles are made of: a copy gets a dict of its own."""
+        state: Any = object.__getstate__(self)
+        own, parts = state
+        return own, {**parts, "_more": parts["_more"] and {**parts["_more"]}}
+
+
+class Field:
+    """A field that is kept among the others; a list or dict is made when it is first read, unless it was given."""
+
+    __slots__ = ("_default", "_make", "_name")
+
+    def __init__(self, name: str, default: Any, make: Callable[[], Any] | None) -> None:
+        self._name, self._default, self._make = name, default, make
+
+    def __get__(self, message: Any, owner: type) -> Any:
+        if message is None:
+            return self
+        more, name = message._more, self._name
+        if more is not None and name in more:
+            return more[name]
+        return self._default if self._make is None else _more_of(message).setdefault(name, self._make())
+
+    def __set__(self, message: Any, value: Any) -> None:
+        _more_of(message)[self._name] = value
+
+    def __delete__(self, message: Any) -> None:
+        if self._name not in (message._more or ()):
+            raise AttributeError(self._name)
+        del message._more[self._name]
+
+
+def _more_of(message: Any) -> dict[str, Any]:
+    more: dict[str, Any] = {}
+    # no other thread runs between looking and setting: nothing is called or allocated there
+    if getattr(message, "_more", None) is None:  # not even that, when the __init__ of a subclass sets fields
+        message._more = more
+    return message._more  # type: ignore[no-any-return]
+
+
+def message_class(cls: C) -> C:
+    """Let the messages of a dataclass keep their fields in `Parts`."""
+    cls._defaults = {}
+    for each in fields(cls):
+        make = None if each.default_factory is MISSING else each.default_factory
+        cls._defaults[each.name] = default = each.default if make is None else make()
+        if each.name not in STANDING:
+            setattr(cls, each.name, Field(each.name, default, make))
+        elif each.name in vars(cls):
+            delattr(cls, each.name)  # the default, which hides the place
+    return cls
+
+
+def told(message: Any) -> dict[str, Any]:
+    """Return the fields of a message beside content and id that differ from their defaults."""
+    defaults, found = message._defaults, {}
+    for name, value in (message._more or {}).items():
+        default = defaults[name]
+        if value is not default and (default is None or value != default):
+            found[name] = value
+    return found
+
+
+def given(message: Any) -> dict[str, Any]:
+    """Return the fields of a message that differ from their defaults, in their order."""
+    found, more, common = {}, message._more or {}, message._defaults
+    for each in fields(message):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        absent = each.name in common and each.name not in STANDING and each.name not in more
+        value = default if absent else getattr(message, each.name)  # reading would make it
+        if value is not default and (default is None or value != default):
+            found[each.name] = value
+    return found
