@@ -156,6 +156,15 @@ class Talk:
             self.places = _places(self.messages)
 
 
+def _talk_of(messages: Any) -> Talk:
+    """Return a conversation that was read: mostly messages that have ids."""
+    if type(messages) is list and _WHOLE.issuperset(map(type, messages)):
+        places = _places(messages)
+        if None not in places:
+            return Talk(messages, places)
+    return Talk(identified(messages))
+
+
 def _places(messages: Sequence[Any]) -> dict[str, int]:
     return dict(zip(map(_id_of, messages), range(len(messages)), strict=True))
 
@@ -200,7 +209,7 @@ class Conversation(BinaryOperatorAggregate[Any, Any]):
 
     def fold(self, values: Sequence[Any]) -> None:
         # a list that was handed out stays as it is; copying it costs little beside looking at each message
-        talk = self._known() or Talk(identified(self.value) if self.value is not MISSING else [])
+        talk = self._known() or _talk_of(self.value if self.value is not MISSING else [])
         talk.messages = list(talk.messages)
         for value in values:
             talk.add(identified(value, self.format))

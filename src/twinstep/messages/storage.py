@@ -5,13 +5,14 @@ Instances of subclasses that a program registers are stored like those of any ot
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from twinstep.messages.base import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from twinstep.messages.chunk import AIMessageChunk
 from twinstep.messages.fields import STANDING, told
 from twinstep.serde.registry import register_shape
-from twinstep.serde.shapes import SHAPERS, Shape, plain_shape
+from twinstep.serde.shapes import SHAPERS, Bulk, Shape, plain_shape
 
 
 def shape_of(cls: type[BaseMessage]) -> Shape:
@@ -25,13 +26,31 @@ def shape_of(cls: type[BaseMessage]) -> Shape:
         message.content, message.id, message._more = content, id, more
         return message
 
-    return Shape(_parts, build)
+    return Shape(_parts, build, _BULK)
 
 
 def _parts(message: Any) -> tuple[Any, ...]:
     if message._more is not None and (more := told(message)):
         return message.content, message.id, more
     return message.content, message.id
+
+
+def _make(classes: Sequence[type], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    messages: list[Any] = list(map(object.__new__, classes))
+    for message, (content, id) in zip(messages, rows, strict=True):
+        message.content, message.id, message._more = content, id, None
+    return messages
+
+
+def _differing(messages: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    return [
+        place
+        for place, message, (content, id) in zip(range(len(rows)), messages, rows, strict=True)
+        if message.content is not content or message.id is not id or message._more is not None
+    ]
+
+
+_BULK: Final = Bulk(_make, _differing)
 
 
 def subclass_shape(cls: type[BaseMessage]) -> Shape:

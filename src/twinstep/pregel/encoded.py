@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+from twinstep.pregel.objects import Objects, objects_in
 from twinstep.serde import Serializer, holds_set
 from twinstep.serde.kinds import SCALARS
 
@@ -23,18 +24,21 @@ class Encoded(NamedTuple):
         items: number of items of a list, None for any other value.
         ordered: whether the same value, read from the bytes, is encoded to the same bytes: not if it may hold a set.
         rows: the items of a list of flat dicts, handed to nobody: copying them is faster than reading the bytes.
+        objects: the items of a list of messages, for the same reason.
     """
 
     pieces: tuple[bytes, ...]
     items: int | None = None
     ordered: bool = True
     rows: list[dict[Any, Any]] | None = None
+    objects: Objects | None = None
 
     @property
     def size(self) -> int:
         """The bytes that it takes, about."""
         size = sum(map(len, self.pieces))
-        return size if self.rows is None else 2 * size + ROW_SIZE * len(self.rows)
+        apart = self.rows if self.objects is None else self.objects.rows
+        return size if apart is None else 2 * size + ROW_SIZE * len(apart)
 
     def with_rows(self, value: Any, before: Encoded | None = None) -> Encoded:
         """Return the same with its rows, if it is a list of flat dicts.
@@ -52,7 +56,13 @@ class Encoded(NamedTuple):
     def followed(self, serde: Serializer, added: Sequence[Any], at: str) -> Encoded:
         """Return the list with more items, which alone are encoded."""
         more = encode(serde, list(added), at)
-        return self._grown(more.pieces[0], len(added))._replace(ordered=self.ordered and more.ordered)
+        objects = self.objects.grown(serde, added) if self.objects is not None else None
+        grown = self._grown(more.pieces[0], len(added))
+        return grown._replace(ordered=self.ordered and more.ordered, objects=objects)
+
+    def with_objects(self, serde: Serializer, value: Any) -> Encoded:
+        """Return the same with its objects, if it is a long list of such; they are as they were encoded."""
+        return self if self.objects is not None else self._replace(objects=objects_in(serde, value))
 
     def begins(self, data: bytes, count: int) -> Encoded | None:
         """Return an encoded list of so many items in the pieces of this one and another; None if it is another list."""
@@ -78,6 +88,8 @@ class Encoded(NamedTuple):
         """Return the value, made anew."""
         if self.rows is not None:
             return list(map(dict.copy, self.rows))
+        if self.objects is not None and (made := self.objects.made(serde)) is not None:
+            return made
         value = serde.loads(self.pieces[0])
         for piece in self.pieces[1:]:
             value += serde.loads(piece)

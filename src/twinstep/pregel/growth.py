@@ -59,10 +59,13 @@ class Growth:
         if before is None or count is None or type(value) is not list or len(value) < count:
             self.note(name, value)
             return None
-        if untouched and read is not None and all(map(is_, read, value)):
+        same = untouched and read is not None and all(map(is_, read, value))
+        if same or (before.objects is not None and before.objects.begin(self._serde, value)):
             self._known[name] = before.followed(self._serde, value[count:], f"state.{name}")
             return count, value[count:]
         data = self._serde.dumps(value, at=f"state.{name}")
         after = before.begins(data, len(value))
-        self._known[name] = after or Encoded((data,), len(value))
+        self._known[name] = (
+            after.with_objects(self._serde, value) if after is not None else Encoded((data,), len(value))
+        )
         return (count, value[count:]) if after is not None else None

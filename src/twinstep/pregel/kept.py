@@ -113,6 +113,6 @@ def _encoded(
             if before is not None and before.items and before.items == changed[name]:
                 made[id(value)] = before.followed(serde, value[before.items :], at).with_rows(value, before)
             else:
-                made[id(value)] = encode(serde, value, at).with_rows(value)
+                made[id(value)] = encode(serde, value, at).with_rows(value).with_objects(serde, value)
         encoded[name] = made[id(value)]
     return encoded

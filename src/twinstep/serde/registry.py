@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 
     cls: type
     build: Callable[..., Any] | None
+    shape: Shape | None
 
 
 _lock = RLock()
@@ -80,7 +81,7 @@ def _add(cls: type, name: str, shape: Shape | None) -> None:
         before = _entries.get(name)
         if before is not None and before.cls is not cls:
             _retire(before.cls)
-        _entries[name] = Entry(cls, shape and shape.build)
+        _entries[name] = Entry(cls, shape and shape.build, shape)
         _names[cls] = name
         if shape is not None:
             ENCODERS[cls] = _encoder(name, shape.parts)
@@ -112,6 +113,12 @@ def _encoder(name: str, parts: Callable[[Any], tuple[Any, ...]]) -> Encoder:
 def registered_name(cls: type) -> str | None:
     """Return the name a class is stored under, or None when it is not registered."""
     return _names.get(cls)
+
+
+def registered_shape(cls: type) -> Shape | None:
+    """Return how instances of a class are stored and read back as such, or None when they are not."""
+    entry = _entries.get(_names.get(cls, ""))
+    return entry.shape if entry is not None and entry.cls is cls else None
 
 
 def find(name: str) -> Entry | None:

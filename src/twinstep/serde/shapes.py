@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum, Flag
@@ -19,6 +19,20 @@ from twinstep.errors import EncodingError, UnknownTypeError
 from twinstep.serde.kinds import is_builtin, qualified
 
 
+class Bulk(NamedTuple):
+    """How instances of some classes are looked at and made by the hundred, when most consist of texts alone.
+
+    A *row* are the parts of an instance, if they are texts.
+
+    Attributes:
+        make: makes instances of classes from rows.
+        differing: returns the places of the instances that do not consist of the very objects in their rows.
+    """
+
+    make: Callable[[Sequence[type], Sequence[tuple[Any, ...]]], list[Any]]
+    differing: Callable[[Sequence[Any], Sequence[tuple[Any, ...]]], list[int]]
+
+
 class Shape(NamedTuple):
     """How the instances of one class are stored.
 
@@ -27,6 +41,7 @@ class Shape(NamedTuple):
 
     parts: Callable[[Any], tuple[Any, ...]]
     build: Callable[..., Any]
+    bulk: Bulk | None = None
 
 
 class _Base(NamedTuple):
