@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from tests.conftest import Lane
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.sqlite import SqliteSaver
-from twinstep.errors import InvalidUpdateError
+from twinstep.errors import CheckpointCorruptError, InvalidUpdateError
 from twinstep.graph import START, MessagesState, StateGraph, add_messages
 from twinstep.messages import (
     AIMessage,
@@ -24,7 +25,7 @@ from twinstep.messages import (
     ToolMessage,
 )
 from twinstep.messages.conversation import REMOVE_ALL_MESSAGES, Conversation
-from twinstep.serde import Serializer
+from twinstep.serde import Serializer, register_type
 from twinstep.types import Overwrite
 
 BLOCKS = [{"type": "text", "text": "See:"}, {"type": "image", "base64": "AAA", "mime_type": "image/png"}]
@@ -168,6 +169,47 @@ def test_messages_are_stored_exactly_and_small() -> None:
     assert kept == ALL
     assert [type(message) for message in kept] == [type(message) for message in ALL]
     assert len(serde.dumps(HumanMessage("x" * 100, id="i" * 36))) <= 100 + 36 + 45
+
+
+@register_type
+class Plain(HumanMessage):
+    """A class of a program that holds more."""
+
+    def __init__(self, content: Any, mood: str = "", **more: Any) -> None:
+        super().__init__(content, **more)
+        self.mood = mood
+
+
+@register_type
+@dataclass
+class Declared(AIMessage):
+    mood: str = ""
+
+
+@register_type
+@dataclass(slots=True)
+class Slotted(AIMessage):
+    mood: str = ""
+
+
+@pytest.mark.parametrize("cls", [Plain, Declared, Slotted])
+def test_subclasses_are_stored_with_all_they_hold(cls: Any) -> None:
+    serde, message = Serializer(), cls("a", id="1", mood="good", name="ann")
+    known = serde.digest(message)
+    kept = serde.loads(serde.dumps(message))
+    assert (kept, type(kept), kept.mood, kept.name) == (message, cls, "good", "ann")
+    assert message.additional_kwargs == {}
+    assert serde.digest(message) == known  # what was read makes no difference
+    kept.additional_kwargs["k"] = 1
+    assert kept != message
+
+
+def test_stored_fields_that_messages_do_not_have_are_refused() -> None:
+    serde = Serializer()
+    data = serde.dumps(AIMessage("a", name="ann"))
+    for other in (b"nope", b"text"):
+        with pytest.raises(CheckpointCorruptError):
+            serde.loads(data.replace(b"name", other))
 
 
 def stored(path: Path, turns: int, thread: Any) -> int:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -126,6 +131,41 @@ def test_pieces_add_up_to_a_message() -> None:
     whole = gathered.whole()
     assert (type(whole), whole.content, whole.id, whole.response_metadata) == (AIMessage, "ab", "1", {"model": "m"})
     assert whole.usage_metadata == {"input_tokens": 2, "output_tokens": 4, "total_tokens": 6}
+
+
+COPIES: list[Any] = [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), dataclasses.replace]
+
+
+@pytest.mark.parametrize("made", COPIES)
+def test_a_copy_is_equal_and_has_fields_of_its_own(made: Any) -> None:
+    message = AIMessage("a", id="1")
+    other = made(message)
+    assert (other, type(other)) == (message, AIMessage)
+    other.name = "ann"
+    assert (message.name, other.name) == (None, "ann")
+    assert made(other) == other != message
+
+
+def test_what_is_read_of_a_message_is_made_once_and_belongs_to_it() -> None:
+    message, other = AIMessage("a"), AIMessage("a")
+    message.tool_calls.append(CALL)
+    assert (message.tool_calls, other.tool_calls) == ([CALL], [])
+    assert message != other == AIMessage("a", tool_calls=[], additional_kwargs={})
+    message.tool_calls = []
+    del message.tool_calls
+    assert (message, repr(message)) == (other, "AIMessage(content='a')")
+    for change in (lambda: delattr(message, "tool_calls"), lambda: setattr(message, "contnet", "b"), lambda: message.x):
+        with pytest.raises(AttributeError):
+            change()
+    assert dataclasses.asdict(message).keys() == {each.name for each in dataclasses.fields(AIMessage)}
+
+
+def test_threads_that_read_a_field_at_once_get_the_same() -> None:
+    for _ in range(50):
+        message, barrier = AIMessage("a"), threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _, m=message, b=barrier: (b.wait(), m.tool_calls)[1], range(4)))
+        assert {id(calls) for calls in found} == {id(message.tool_calls)}
 
 
 def test_messages_show_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import ProgramChangedError, ThreadConflictError
 from twinstep.func import entrypoint
 from twinstep.graph import END, START, MessagesState, StateGraph
-from twinstep.messages import AIMessage, HumanMessage
-from twinstep.pregel import encoded, kept, lineage
+from twinstep.messages import AIMessage, HumanMessage, ToolMessage
+from twinstep.pregel import encoded, kept, lineage, objects
 from twinstep.serde import EncryptedSerializer, register_type
 from twinstep.types import Command, Overwrite, interrupt
 
@@ -49,6 +49,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lineage, "STRIDE", 5)
     monkeypatch.setattr(kept, "MANY_ROWS", 2)
     monkeypatch.setattr(encoded, "MOST_PIECES", 4)
+    monkeypatch.setattr(objects, "MANY", 4)
 
 
 def graph_of(saver: Any, node: Callable[[Any], Any], reducer: Callable[..., Any] = operator.add) -> Any:
@@ -145,6 +146,72 @@ def test_a_result_changed_by_a_caller_changes_nothing_later(lane, saver, thread)
     assert "spoilt" not in found
     assert {item["seen"] for item in found} == {0}
     assert {item.get("first", 0) for item in found} == {0}
+
+
+def say_more(state: Any) -> Any:
+    """Answer with all that a message can hold, having read of each message what most do not have."""
+    n = len(state["messages"])
+    assert [(m.name, m.additional_kwargs) for m in state["messages"]] == [(None, {})] * n
+    calls: Any = [{"name": "f", "args": {"at": (n, {n})}, "id": f"c{n}"}]
+    answer = AIMessage(
+        [{"type": "text", "text": "a"}], id=f"a{n}", tool_calls=calls, usage_metadata={"input_tokens": n}
+    )
+    return {"messages": [answer, ToolMessage("", tool_call_id=f"c{n}", id=f"t{n}"), AIMessage("b", id=f"b{n}")]}
+
+
+def test_messages_come_back_whole_however_much_they_say(lane, saver, thread):
+    graph = StateGraph(MessagesState).add_node("node", say_more).add_edge(START, "node").compile(saver)
+    for n in range(14):
+        result = lane.invoke(graph, {"messages": [HumanMessage("hi", id=f"h{n}")]}, thread)["messages"]
+    read = both(lane, saver, graph, thread)["messages"]
+    warm = lane.state(graph, thread).values["messages"]
+    assert result == read == warm
+    assert [type(m) for m in result] == [type(m) for m in read] == [type(m) for m in warm]
+    assert type(warm[-3].tool_calls[0]["args"]["at"]) is tuple
+    rows = [row for row in saver.checkpoints("1", "") if row.base == row.parent]
+    assert max(len(row.blob) for row in rows) < 1000  # what was read of them is no change
+    warm[0].content = warm[1].usage_metadata["input_tokens"] = "spoilt"
+    assert lane.state(graph, thread).values["messages"] == read
+
+
+class Shouted(str):
+    """A text of a class of its own."""
+
+
+def shown(messages: list[Any]) -> list[Any]:
+    """Return all that the first two messages hold."""
+    return [(type(message.content), repr(message)) for message in messages[:2]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m[0], "content", "changed"),
+        lambda m: setattr(m[0], "content", Shouted(m[0].content)),
+        lambda m: setattr(m[0], "name", "ann"),
+        lambda m: m[0].additional_kwargs.update(a=1),
+        lambda m: m[1].usage_metadata.update(input_tokens=True),
+        lambda m: setattr(m[1], "usage_metadata", None),
+    ],
+    ids=["content", "class", "field", "made", "nested", "unset"],
+)
+def test_a_message_changed_in_place_is_on_record_once_its_key_is_written(lane, saver, thread, change):
+    register_type(Shouted)
+
+    def node(state: Any) -> Any:
+        messages = state["messages"]
+        if len(messages) == 13:
+            change(messages)
+        return {"messages": [AIMessage("b", id=f"a{len(messages)}", usage_metadata=dict(usage))]}
+
+    usage: Any = {"input_tokens": 1}
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile(saver)
+    for n in range(9):
+        result = lane.invoke(graph, {"messages": [HumanMessage("hi", id=f"h{n}")]}, thread)["messages"]
+        if n == 6:
+            changed = shown(result)
+            assert changed != shown([HumanMessage("hi", id="h0"), AIMessage("b", id="a1", usage_metadata=usage)])
+    assert shown(result) == shown(both(lane, saver, graph, thread)["messages"]) == changed
 
 
 @dataclass

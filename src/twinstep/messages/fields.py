@@ -67,8 +67,10 @@ class Field:
 
 def _more_of(message: Any) -> dict[str, Any]:
     more: dict[str, Any] = {}
-    # no other thread runs between looking and setting: nothing is called or allocated there
-    if getattr(message, "_more", None) is None:  # not even that, when the __init__ of a subclass sets fields
+    try:
+        if message._more is None:  # no other thread runs before the next line: nothing is called or allocated
+            message._more = more
+    except AttributeError:  # a subclass with an __init__ of its own, as dataclasses have, is setting the first field
         message._more = more
     return message._more  # type: ignore[no-any-return]
 
