@@ -13,6 +13,7 @@ from twinstep.errors import InvalidMessageError
 from twinstep.messages.base import AIMessage, SystemMessage, plain
 from twinstep.messages.blocks import answer_of, messages_of
 from twinstep.messages.convert import MessageLike, convert_to_messages
+from twinstep.messages.fields import items_of
 
 
 def to_anthropic(messages: MessageLike | Iterable[MessageLike]) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _turn(message: Any) -> tuple[str, list[dict[str, Any]]]:
     if message.type in ("ai", "AIMessageChunk"):
         calls = [
             {"type": "tool_use", "id": call["id"], "name": call["name"], "input": call["args"]}
-            for call in message.tool_calls
+            for call in items_of(message, "tool_calls")
         ]
         said = [block for block in _blocks(message.content) if block["type"] != "tool_use"]
         return "assistant", [*said, *calls]

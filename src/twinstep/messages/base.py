@@ -298,7 +298,8 @@ class RemoveMessage(BaseMessage):
 
     def __post_init__(self) -> None:
         if self.id is None and isinstance(self.content, str) and self.content:
-            self.id, self.content = self.content, ""  # there is nothing to say but the id
+            self.id: str | None = self.content  # there is nothing to say but the id
+            self.content: Content = ""
 
 
 AnyMessage = HumanMessage | SystemMessage | AIMessage | ToolMessage | RemoveMessage

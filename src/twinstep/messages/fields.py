@@ -21,7 +21,7 @@ class Parts:
     """What every message consists of.
 
     Attributes:
-        more: the fields beside `content` and `id` that were given or made; None if there are none.
+        _more: the fields beside `content` and `id` that were given or made; None if there are none.
     """
 
     __slots__ = ("_more", *STANDING)
@@ -88,10 +88,17 @@ def message_class(cls: C) -> C:
     return cls
 
 
+def items_of(message: Any, name: str) -> Any:
+    """Return the items of a field that is a list, also of another library's message; it is not made for that."""
+    if isinstance(message, Parts) and name not in (message._more or ()):
+        return ()
+    return getattr(message, name)
+
+
 def told(message: Any) -> dict[str, Any]:
     """Return the fields of a message beside content and id that differ from their defaults."""
     defaults, found = message._defaults, {}
-    for name, value in (message._more or {}).items():
+    for name, value in list((message._more or {}).items()):  # a node that still runs may read a field meanwhile
         default = defaults[name]
         if value is not default and (default is None or value != default):
             found[name] = value

@@ -11,7 +11,9 @@ from typing import Any
 from twinstep.errors import InvalidMessageError
 from twinstep.messages.base import AIMessage, plain, text_of
 from twinstep.messages.convert import MessageLike, convert_to_messages, message_of
+from twinstep.messages.fields import items_of
 
+_CALLS = ("tool_calls", "invalid_tool_calls")
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 
 
@@ -37,7 +39,7 @@ def _sent(message: Any) -> dict[str, Any]:
     if role == "tool":
         sent["tool_call_id"] = message.tool_call_id
     if role == "assistant":
-        calls = [*map(_call, message.tool_calls), *map(_call, message.invalid_tool_calls)]
+        calls = [_call(call) for name in _CALLS for call in items_of(message, name)]
         if calls:
             sent["tool_calls"] = calls
             sent["content"] = sent["content"] or None

@@ -13,6 +13,7 @@ from typing import Any
 from twinstep.errors import InvalidMessageError
 from twinstep.messages.base import AIMessage, is_valid, parsed_tool_call, plain, text_of
 from twinstep.messages.convert import MessageLike, convert_to_messages
+from twinstep.messages.fields import items_of
 from twinstep.messages.openai import image_url
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system"}
@@ -45,7 +46,7 @@ def _items(message: Any) -> Iterator[dict[str, Any]]:
         yield from (dict(block) for block in message.content if _is_item(block))
     if message.text:
         yield {"role": role, "content": message.text}
-    for call in (*message.tool_calls, *message.invalid_tool_calls):
+    for call in (*items_of(message, "tool_calls"), *items_of(message, "invalid_tool_calls")):
         args = call["args"] if isinstance(call["args"], str) else json.dumps(call["args"] or {}, ensure_ascii=False)
         yield {"type": "function_call", "call_id": call["id"], "name": call["name"], "arguments": args}
 
