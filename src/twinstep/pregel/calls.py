@@ -107,20 +107,21 @@ def check_made(task: Task) -> None:
         _check_calls(task)
     answers = run.root.answers
     if answers and run.saver is not None:
+        asked = task.asked or ()
         for position in answers:
-            if not _reached(task, position):
+            if position not in asked and not _reached(task, position):
                 raise not_asked(run.root, task.name, position)
 
 
 def _reached(task: Task, position: Position) -> bool:
-    """Tell whether code that has ended has come to the place of a question, if that is below it."""
+    """Tell whether code that has ended has come to the place of a question, if that is one of what it has started."""
     own = task.position
     if position[: len(own)] != own:
         return True
     step, *rest = position[len(own) :]
     calls = task.calls or {}
     if not rest:
-        return position in (task.asked or ())
+        return False
     if step == "nested":
         return bool(calls.get(("child",), 0) > int(rest[0]))
     number = rest[0]  # of a call, unless that has a key

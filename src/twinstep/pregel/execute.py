@@ -93,6 +93,8 @@ def _join(task: Task) -> Program[None]:
 
 def _questions(task: Task, errors: Sequence[BaseException]) -> GraphInterrupt | None:
     """Return one signal with all questions among errors (also those inside exception groups), if there are any."""
+    if len(errors) == 1 and isinstance(errors[0], GraphInterrupt) and _known(task, errors[0].interrupts):
+        return errors[0]
     found: dict[str, Interrupt] = {}
     for error in errors:
         group = error.subgroup(GraphInterrupt) if isinstance(error, BaseExceptionGroup) else None
@@ -103,6 +105,11 @@ def _questions(task: Task, errors: Sequence[BaseException]) -> GraphInterrupt | 
                     task.run.root.positions.setdefault(id, (*task.position, ("raised", n)))
                     found[id] = question if question.id else replace(question, id=id)
     return GraphInterrupt(tuple(found.values())) if found else None
+
+
+def _known(task: Task, questions: Sequence[Interrupt]) -> bool:
+    """Tell whether it is known of all questions where they were asked; of none at all it is not."""
+    return bool(questions) and task.run.root.positions.keys() >= {question.id for question in questions}
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
@@ -198,7 +205,7 @@ def _call_outcome(task: CallTask) -> Program[Any]:
     try:
         result = yield from (_cached(task, attempts) if task.caches else attempts(task))
     except GraphInterrupt as signal:
-        yield from keep(task, _call_record(task, "questions", with_positions(run, signal)))
+        yield from keep(task, _call_record(task, "questions", with_positions(run, signal.interrupts)))
         task.emit_finished([], interrupts=signal.interrupts)
         raise
     except Exception as error:
@@ -247,9 +254,9 @@ def take_result(run: Run, caller: Task, id: str, record: Record) -> Any:
     return record.value if run.saver is not None else own_copy(record.value)
 
 
-def with_positions(run: Run, signal: GraphInterrupt) -> list[tuple[Any, Position]]:
-    """Return the questions of a signal, each with its position."""
-    return [(question, run.root.positions.get(question.id, ())) for question in signal.interrupts]
+def with_positions(run: Run, questions: Sequence[Interrupt]) -> list[tuple[Any, Position]]:
+    """Return questions, each with its position."""
+    return [(question, run.root.positions.get(question.id, ())) for question in questions]
 
 
 def annotate(task: Task, error: BaseException) -> None:
@@ -376,7 +383,7 @@ def node_record(task: NodeTask) -> Record:
     if task.error is not None:
         return Record("error", task.name, "", task.error)
     if task.interrupts is not None:
-        return Record("questions", task.name, "", with_positions(task.run, GraphInterrupt(task.interrupts)))
+        return Record("questions", task.name, "", with_positions(task.run, task.interrupts))
     return Record("writes", task.name, "", task.writes)
 
 

@@ -29,7 +29,8 @@ from twinstep.pregel.effects import Program, RunTasks
 from twinstep.pregel.execute import pass_on, record_row, release
 from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
 from twinstep.pregel.plan import plan, warn_of_joins
-from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run, pending_questions
+from twinstep.pregel.questions import pending_questions
+from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run
 from twinstep.pregel.run import QUESTIONS, Failure, Run
 from twinstep.pregel.snapshot import checkpoint_payload
 from twinstep.pregel.task import NodeTask

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twinstep.adapter import adapter
-from twinstep.checkpoint.format import Position
+from twinstep.checkpoint.format import Position, Record
 from twinstep.errors import (
     INVALID_ANSWER,
     GraphInterrupt,
@@ -55,10 +55,11 @@ def ask(task: Asker, value: Any, schema: Any, key: str | None, site: str) -> Any
     id = question_id((*task.path, position[-1]))
     if task.asked is None:
         task.asked = set()
-    if position not in root.answers and task.run.edited:
-        position = _after_edit(task, position, value)
-    elif position not in root.answers and key is None:
-        position = _other_question(task, position, value)
+    if root.answers and position not in root.answers:
+        if task.run.edited:
+            position = _after_edit(task, position, value)
+        elif key is None:
+            position = _other_question(task, position, value)
     root.positions[id] = position
     if position in root.answers:
         task.asked.add(position)
@@ -94,7 +95,8 @@ def _after_edit(task: Asker, position: Position, value: Any) -> Position:
         return known[:-1] if step is None else (*known[:step], *known[step + 1 : -1])
 
     open = [known for known in root.answers if place(known) == place(position) and known not in (task.asked or ())]
-    same = [known for known in open if known[-1] == position[-1] or _same_form(root.questions.get(known), value)]
+    before = {known: question.value for question, known in pending_questions(root.recorded, {})}
+    same = [known for known in open if known[-1] == position[-1] or _same_form(before.get(known), value)]
     return same[0] if same else position
 
 
@@ -133,6 +135,17 @@ def _checked(answer: Any, schema: Any, id: str) -> Any:
     except ValidationError as error:
         error.add_note(f"{INVALID_ANSWER}. Question: {id}")
         raise
+
+
+def pending_questions(records: Iterable[Record], answers: Mapping[Position, Any]) -> list[tuple[Interrupt, Position]]:
+    """Return the questions among records that have no answer, each with its position."""
+    found: dict[str, tuple[Interrupt, Position]] = {}
+    for record in records:
+        if record.kind == "questions":
+            for question, position in record.value:
+                if position not in answers:
+                    found[question.id] = (question, position)
+    return list(found.values())
 
 
 def match_answers(resume: Any, pending: Sequence[tuple[Interrupt, Position]]) -> dict[str, tuple[Position, Any]]:

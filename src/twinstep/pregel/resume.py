@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -24,7 +23,7 @@ from twinstep.pregel.execute import PUSHED, record_row
 from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, load_state, read_state
 from twinstep.pregel.lineage import Lineage
-from twinstep.pregel.questions import match_answers
+from twinstep.pregel.questions import match_answers, pending_questions
 from twinstep.pregel.run import QUESTIONS, Failure, Run
 from twinstep.pregel.state import State
 from twinstep.stream.events import Write
@@ -142,7 +141,7 @@ def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] 
     writes = _command_writes(run, command) if command is not None else []
     if writes or COMMAND in control or last.source == "update":
         run.mark_edited()
-    _remember_questions(run, control.values())
+    run.root.recorded = list(control.values())
     if not run.state.updated:
         return (yield from _after_end(run, writes)) if writes else Opened.FINISHED
     _note(run, questions, answers, writes)
@@ -172,7 +171,7 @@ def _fork(run: Run, loaded: Loaded, command: Command[Any] | None) -> Program[Ope
         writes = _command_writes(run, command)
         if writes:
             run.mark_edited()
-        _remember_questions(run, records)
+        run.root.recorded = records
         _note(run, questions, answers, writes)
         yield from keep_unsaved(run)
     return Opened.RESUMED
@@ -215,21 +214,6 @@ def _adopt(run: Run, loaded: Loaded) -> dict[str, Record]:
         elif record.kind == "command":
             run.state.add(run.spec.past.writes(record.value))
     return control
-
-
-def pending_questions(records: Iterable[Record], answers: Mapping[Position, Any]) -> list[tuple[Interrupt, Position]]:
-    """Return the questions among records that have no answer, each with its position."""
-    found: dict[str, tuple[Interrupt, Position]] = {}
-    for record in records:
-        if record.kind == "questions":
-            for question, position in record.value:
-                if position not in answers:
-                    found[question.id] = (question, position)
-    return list(found.values())
-
-
-def _remember_questions(run: Run, records: Iterable[Record]) -> None:
-    run.root.questions = {position: question.value for question, position in pending_questions(records, {})}
 
 
 def _open_nested(run: Run, start: Start, input: Any) -> Program[Opened]:

@@ -45,7 +45,7 @@ class Root:
         pending: the end of the write that goes on beside the superstep that runs.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
-        questions: what was asked in it when the run was resumed, by position.
+        recorded: what was on record of it when the run was resumed, besides outcomes.
         positions: where the questions of this process were asked, by id.
         base: the checkpoint the root was opened at.
         targets: checkpoints that nested runs go back to, by the namespaces that they had; former_id: their run.
@@ -70,7 +70,7 @@ class Root:
         "moved",
         "pending",
         "positions",
-        "questions",
+        "recorded",
         "slots",
         "targets",
         "thread_id",
@@ -86,7 +86,7 @@ class Root:
         self.pending: Future[None] | None = None
         self.answers: dict[Position, Any] = {}
         self.asked: dict[Position, str] = {}
-        self.questions: dict[Position, Any] = {}
+        self.recorded: Sequence[Record] = ()
         self.positions: dict[str, Position] = {}
         self.base: str | None = None
         self.targets: dict[str, str] = {}
@@ -208,58 +208,58 @@ class Run:
     log: EventLog = SILENT
     control: RunControl | None = None
     durability: Durability = "async"
-    mismatch: Mismatch = "error"
-    on_conflict: OnConflict = "error"
-    conflict_timeout: float | None = CONFLICT_TIMEOUT
+    mismatch: Mismatch = field(default="error", init=False)
+    on_conflict: OnConflict = field(default="error", init=False)
+    conflict_timeout: float | None = field(default=CONFLICT_TIMEOUT, init=False)
     interrupt_before: Sequence[str] = ()
     interrupt_after: Sequence[str] = ()
-    show: Callable[[View], Any] = None  # type: ignore[assignment]  # the specification's when it is not given
-    memory: bool = False
-    step_timeout: float | None = None
-    step_ends: float | None = None
-    latest: View | None = None
-    unwanted: bool = False
+    show: Callable[[View], Any] = field(default=None, init=False)  # type: ignore[assignment]  # the specification's when it is not given
+    memory: bool = field(default=False, init=False)
+    step_timeout: float | None = field(default=None, init=False)
+    step_ends: float | None = field(default=None, init=False)
+    latest: View | None = field(default=None, init=False)
+    unwanted: bool = field(default=False, init=False)
 
-    blocked: tuple[Any, ...] = ()
+    blocked: tuple[Any, ...] = field(default=(), init=False)
     token: str = field(init=False)
     ns_path: tuple[str, ...] = field(init=False)
     place: Place = field(init=False)
     serde: Serializer = field(init=False)
     growth: Growth = field(init=False)
     state: State = field(init=False)
-    step: int = -2
-    stop_step: int = 0
-    checkpoint_id: str | None = None
-    row_step: int = -2
-    row_source: Source = "input"
-    written: list[Write] = field(default_factory=list)
-    kept: int = 0
-    before: str | None = None
-    last: Checkpoint | None = None
-    warm: KeptState | None = None
-    keeps_head: bool = False
-    parent_checkpoint: str | None = None
-    head: str | None = None
-    info: bytes | None = None
-    lineage: Lineage = field(default_factory=Lineage)
-    foreign: Collection[str] = ()
-    due: Collection[str] = ()
-    gone: Collection[str] = ()
-    alias: Mapping[str, str] = field(default_factory=dict)
-    remembers: bool = False
-    edited: bool = False
-    former: Former | None = None
-    goal: tuple[str, str] | None = None
-    records: dict[str, RecordRow | Record] = field(default_factory=dict)
-    last_shelf: Shelf | None = None
-    pushed: bool = False
-    unused: set[str] = field(default_factory=set)
-    doubtful: list[str] = field(default_factory=list)
-    unsaved: list[RecordRow] = field(default_factory=list)
-    waiting: CheckpointRow | None = None
-    failures: list[Failure] = field(default_factory=list)
-    lost: list[BaseException] = field(default_factory=list)
-    forget: list[str] = field(default_factory=list)
+    step: int = field(default=-2, init=False)
+    stop_step: int = field(default=0, init=False)
+    checkpoint_id: str | None = field(default=None, init=False)
+    row_step: int = field(default=-2, init=False)
+    row_source: Source = field(default="input", init=False)
+    written: list[Write] = field(default_factory=list, init=False)
+    kept: int = field(default=0, init=False)
+    before: str | None = field(default=None, init=False)
+    last: Checkpoint | None = field(default=None, init=False)
+    warm: KeptState | None = field(default=None, init=False)
+    keeps_head: bool = field(default=False, init=False)
+    parent_checkpoint: str | None = field(default=None, init=False)
+    head: str | None = field(default=None, init=False)
+    info: bytes | None = field(default=None, init=False)
+    lineage: Lineage = field(default_factory=Lineage, init=False)
+    foreign: Collection[str] = field(default=(), init=False)
+    due: Collection[str] = field(default=(), init=False)
+    gone: Collection[str] = field(default=(), init=False)
+    alias: Mapping[str, str] = field(default_factory=dict, init=False)
+    remembers: bool = field(default=False, init=False)
+    edited: bool = field(default=False, init=False)
+    former: Former | None = field(default=None, init=False)
+    goal: tuple[str, str] | None = field(default=None, init=False)
+    records: dict[str, RecordRow | Record] = field(default_factory=dict, init=False)
+    last_shelf: Shelf | None = field(default=None, init=False)
+    pushed: bool = field(default=False, init=False)
+    unused: set[str] = field(default_factory=set, init=False)
+    doubtful: list[str] = field(default_factory=list, init=False)
+    unsaved: list[RecordRow] = field(default_factory=list, init=False)
+    waiting: CheckpointRow | None = field(default=None, init=False)
+    failures: list[Failure] = field(default_factory=list, init=False)
+    lost: list[BaseException] = field(default_factory=list, init=False)
+    forget: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self, thread_id: str | None) -> None:
         if self.root is None:

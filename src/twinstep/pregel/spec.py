@@ -254,7 +254,7 @@ class ProgramSpec:
             template.key = name
 
     def check_present(
-        self, foreign: Collection[str], updated: Collection[str], packets: Iterable[Any], where: object
+        self, foreign: Collection[str], updated: Collection[str], packets: Collection[Any], where: object
     ) -> None:
         """Check that a program has what a thread needs to go on.
 
@@ -267,6 +267,8 @@ class ProgramSpec:
             ProgramChangedError: it has not.
         """
         due = [name for name in updated if name not in self.triggers]
+        if not due and not foreign and not packets:
+            return
         keys = sorted(name for name in foreign if not name.startswith((BRANCH, JOIN)))
         nodes = {name.rpartition(":")[2] for name in (*due, *foreign) if name.startswith((BRANCH, JOIN)) and updated}
         nodes |= {name for name in due if not name.startswith((BRANCH, JOIN))}
