@@ -109,9 +109,9 @@ def test_a_commit_after_one_of_its_own_takes_one_round_trip(
     trips: list[Session] = []
     send = Session._send
 
-    def counted(session: Session) -> None:
+    def counted(session: Session) -> Any:
         trips.append(session)
-        send(session)
+        return send(session)
 
     monkeypatch.setattr(Session, "_send", counted)
     run = Run(saver)

@@ -68,6 +68,11 @@ _STATEMENTS = {
         SELECT t.n, t.epoch, t.holder, h.n, h.checkpoint, h.run, h.status, h.info, h.seal,
             (SELECT c.id FROM twinstep_checkpoints c WHERE c.head = h.n ORDER BY c.id DESC LIMIT 1)
         FROM twinstep_threads t LEFT JOIN twinstep_heads h ON h.thread = t.n AND h.ns = ? WHERE t.thread_id = ?""",
+    # divides by zero where a namespace does not stand so; three short looks, as planning one join takes longer
+    "verify": """
+        SELECT 1 / (EXISTS (SELECT 1 FROM twinstep_threads WHERE n = ? AND epoch = ? AND holder = ?)
+            AND EXISTS (SELECT 1 FROM twinstep_heads WHERE n = ? AND checkpoint = ? AND seal = ?)
+            AND (SELECT id FROM twinstep_checkpoints WHERE head = ? ORDER BY id DESC LIMIT 1) = ?)::int""",
     "find_thread": _THREAD,
     "add_thread": "INSERT INTO twinstep_threads (thread_id, epoch, holder) VALUES (?, ?, ?)",
     "claim": "UPDATE twinstep_threads SET epoch = ?, holder = ? WHERE n = ?",
@@ -138,10 +143,6 @@ class SqlProgram:
         if dialect.by_name:
             for name in ("stand", "page"):
                 self._sql[name] = self._sql[name].replace("h.ns = ?", "h.ns = ? AND h.name = ?")
-        names = ", ".join(f"c{n}" for n in range(10))
-        values = ", ".join("?" * 10)
-        self._sql["verify"] = f"""SELECT 1 / count(*) FROM ({self._sql["stand"]}) found ({names})
-            WHERE ({names}) IS NOT DISTINCT FROM ({values})"""
 
     def _wait_for(self, thread_id: str) -> Program[None]:
         """Let other writers of a thread end, and keep new ones out."""
@@ -233,7 +234,7 @@ class SqlProgram:
             stand = yield from self._stand(thread_id, ns)
             _check(commit, stand)
         elif self._dialect.verifies:
-            yield self._sql["verify"], [(*self._key(thread_id, ns), thread_id, *stand.row(thread_id, ns))]
+            yield self._sql["verify"], [stand.signature(thread_id, ns)]
         thread, n = stand.thread, stand.n
         for base in commit.joints:
             if not (yield self._sql["find_checkpoint"], (n, pack(base))):

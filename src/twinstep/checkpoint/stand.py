@@ -70,9 +70,9 @@ class Stand:
             checkpoint = row.id
         return Head(checkpoint, commit.run, status or "running", info or b"")
 
-    def row(self, thread_id: str, ns: str) -> tuple[Any, ...]:
-        """Return what the statement "stand" finds in the tables."""
+    def signature(self, thread_id: str, ns: str) -> tuple[Any, ...]:
+        """Return what the statement "verify" compares with the tables."""
         head = self.stored
         assert head is not None
         seal = seal_of_head(thread_id, ns, head)
-        return (self.thread, self.epoch, self.holder, self.n, pack(head.checkpoint), *head[1:], seal, self.newest)
+        return self.thread, self.epoch, self.holder, self.n, pack(head.checkpoint), seal, self.n, self.newest
