@@ -25,6 +25,8 @@ from twinstep.messages import (
     to_anthropic,
     to_openai,
 )
+from twinstep.serde import Serializer
+from twinstep.serde.registry import registered_shape
 
 CALL: Any = {"name": "add", "args": {"a": 1, "b": [2]}, "id": "c1", "type": "tool_call"}
 TALK = [
@@ -133,7 +135,19 @@ def test_pieces_add_up_to_a_message() -> None:
     assert whole.usage_metadata == {"input_tokens": 2, "output_tokens": 4, "total_tokens": 6}
 
 
-COPIES: list[Any] = [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), dataclasses.replace]
+def reread(message: Any) -> Any:
+    """Return a message as it is in a long conversation that was read: most fields encoded still."""
+    shape = registered_shape(type(message))
+    assert shape is not None
+    assert shape.bulk is not None
+    row = shape.bulk.row(message)
+    assert row is not None
+    (made,) = shape.bulk.make([type(message)], [row])
+    assert shape.bulk.differing([made], [row]) == []
+    return made
+
+
+COPIES: list[Any] = [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), dataclasses.replace, reread]
 
 
 @pytest.mark.parametrize("made", COPIES)
@@ -160,9 +174,37 @@ def test_what_is_read_of_a_message_is_made_once_and_belongs_to_it() -> None:
     assert dataclasses.asdict(message).keys() == {each.name for each in dataclasses.fields(AIMessage)}
 
 
-def test_threads_that_read_a_field_at_once_get_the_same() -> None:
-    for _ in range(50):
-        message, barrier = AIMessage("a"), threading.Barrier(4)
+def full() -> AIMessage:
+    """Return a message that says much."""
+    return AIMessage("a", id="1", name="ann", tool_calls=[CALL], usage_metadata={"input_tokens": 1})
+
+
+LOOKS: list[Any] = [
+    repr,
+    lambda m: m == full() == m != AIMessage("a", id="1", name="ann"),
+    lambda m: [getattr(m, each.name) for each in dataclasses.fields(m)],
+    lambda m: (m.response_metadata, m),
+    lambda m: (m.__setattr__("usage_metadata", {"input_tokens": 2}), m),
+    lambda m: (m.__delattr__("name"), m),
+    lambda m: (m.tool_calls.append(CALL), m),
+    lambda m: (copy.copy(m).tool_calls, copy.copy(m), pickle.loads(pickle.dumps(m))),
+    lambda m: (to_openai(m), to_anthropic(m), to_openai(reread(AIMessage("b", usage_metadata={"input_tokens": 1})))),
+    lambda m: Serializer().dumps(m),
+    lambda m: Serializer().digest(m),
+]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nobody_can_tell_whether_fields_are_encoded_still(look: Any) -> None:
+    message = reread(full())
+    assert look(message) == look(full())
+    assert reread(message) == message
+
+
+@pytest.mark.parametrize("make", [lambda: AIMessage("a"), lambda: reread(full())], ids=["made", "encoded"])
+def test_threads_that_read_a_field_at_once_get_the_same(make: Any) -> None:
+    for _ in range(25):
+        message, barrier = make(), threading.Barrier(4)
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda _, m=message, b=barrier: (b.wait(), m.tool_calls)[1], range(4)))
         assert {id(calls) for calls in found} == {id(message.tool_calls)}

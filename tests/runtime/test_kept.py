@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from twinstep.checkpoint.format import Place, decode_checkpoint
 from twinstep.checkpoint.kept import Kept
 from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
-from twinstep.errors import ProgramChangedError, ThreadConflictError
+from twinstep.errors import EncodingError, ProgramChangedError, ThreadConflictError
 from twinstep.func import entrypoint
 from twinstep.graph import END, START, MessagesState, StateGraph
 from twinstep.messages import AIMessage, HumanMessage, ToolMessage
@@ -212,6 +213,19 @@ def test_a_message_changed_in_place_is_on_record_once_its_key_is_written(lane, s
             changed = shown(result)
             assert changed != shown([HumanMessage("hi", id="h0"), AIMessage("b", id="a1", usage_metadata=usage)])
     assert shown(result) == shown(both(lane, saver, graph, thread)["messages"]) == changed
+
+
+def test_what_cannot_be_stored_is_named_with_its_place(lane, saver, thread):
+    def node(state: Any) -> Any:
+        if len(state["messages"]) > 12:
+            state["messages"][2].additional_kwargs["lock"] = threading.Lock()
+        return {"messages": [AIMessage("b", usage_metadata={"input_tokens": 1})]}
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile(saver)
+    for _ in range(6):
+        lane.invoke(graph, {"messages": "hi"}, thread)
+    with pytest.raises(EncodingError, match=r"state\.messages\[2\]\.additional_kwargs\['lock'\]"):
+        lane.invoke(graph, {"messages": "hi"}, thread)
 
 
 @dataclass

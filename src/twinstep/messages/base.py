@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, NotRequired, TypedDict, Unpack
 
 from twinstep.errors import InvalidMessageError
-from twinstep.messages.fields import Parts, given, message_class, told
+from twinstep.messages.fields import Parts, given, items_of, message_class, told
 
 Content = str | list[Any]
 """Text, or a list of content blocks: texts, and mappings with a `type`."""
@@ -225,7 +225,7 @@ class AIMessage(BaseMessage):
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        if self._more is not None and self._more.get("tool_calls"):
+        if items_of(self, "tool_calls"):
             self.tool_calls = [tool_call(call["name"], call["args"], call.get("id")) for call in self.tool_calls]
 
     def pretty_repr(self) -> str:

@@ -6,21 +6,22 @@ Instances of subclasses that a program registers are stored like those of any ot
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any, Final
 
 from twinstep.messages.base import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from twinstep.messages.chunk import AIMessageChunk
-from twinstep.messages.fields import STANDING, told
+from twinstep.messages.fields import STANDING, encoded, others, told
 from twinstep.serde.registry import register_shape
-from twinstep.serde.shapes import SHAPERS, Bulk, Shape, plain_shape
+from twinstep.serde.shapes import SHAPERS, Bulk, Row, Shape, plain_shape
 
 
 def shape_of(cls: type[BaseMessage]) -> Shape:
     """Return how messages of a class are put together; they are taken apart all alike."""
-    others = cls._defaults.keys() - STANDING
+    names = cls._defaults.keys() - STANDING
 
     def build(content: Any, id: Any, more: Any = None) -> BaseMessage:
-        if more is not None and (type(more) is not dict or not more.keys() <= others):
+        if more is not None and (type(more) is not dict or not more.keys() <= names):
             raise TypeError(f"{more!r} are no fields of a {cls.__name__}")
         message: BaseMessage = object.__new__(cls)
         message.content, message.id, message._more = content, id, more
@@ -35,38 +36,44 @@ def _parts(message: Any) -> tuple[Any, ...]:
     return message.content, message.id
 
 
-def _make(classes: Sequence[type], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _row(message: Any) -> Row | None:
+    content, id = message.content, message.id
+    return (content, id, encoded(message)) if type(content) is str and type(id) in _ID else None
+
+
+def _make(classes: Sequence[type], rows: Sequence[Row]) -> list[Any]:
     messages: list[Any] = list(map(object.__new__, classes))
-    for message, (content, id) in zip(messages, rows, strict=True):
-        message.content, message.id, message._more = content, id, None
+    for message, (content, id, more) in zip(messages, rows, strict=True):
+        message.content, message.id, message._more = content, id, more
     return messages
 
 
-def _differing(messages: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> list[int]:
+def _differing(messages: Sequence[Any], rows: Sequence[Row]) -> list[int]:
     return [
         place
-        for place, message, (content, id) in zip(range(len(rows)), messages, rows, strict=True)
-        if message.content is not content or message.id is not id or message._more is not None
+        for place, message, (content, id, more) in zip(range(len(rows)), messages, rows, strict=True)
+        if message.content is not content or message.id is not id or message._more is not more
     ]
 
 
-_BULK: Final = Bulk(_make, _differing)
+_ID: Final = (str, NoneType)
+_BULK: Final = Bulk(_row, _make, _differing, blank=(object(), None, None))
 
 
 def subclass_shape(cls: type[BaseMessage]) -> Shape:
     """Return how messages of a subclass are taken apart and put together."""
-    others = cls._defaults.keys() - STANDING
-    plain = plain_shape(cls, leaving=others)
+    names = cls._defaults.keys() - STANDING
+    plain = plain_shape(cls, leaving=names)
 
     def parts(message: Any) -> tuple[Any, ...]:
         attributes = dict(plain.parts(message)[0])
-        more = attributes.pop("_more")
-        return ({**message._defaults, **attributes, **(more or {})},)
+        del attributes["_more"]
+        return ({**message._defaults, **attributes, **(others(message) or {})},)
 
     def build(attributes: Any) -> Any:
         if type(attributes) is not dict:
             raise TypeError("the attributes are no mapping")
-        more = {name: attributes.pop(name) for name in others & attributes.keys()}
+        more = {name: attributes.pop(name) for name in names & attributes.keys()}
         return plain.build({**attributes, "_more": more})
 
     return Shape(parts, build)

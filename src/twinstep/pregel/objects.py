@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import NoneType
 from typing import Any, Final, NamedTuple
 
+from twinstep.errors import EncodingError
 from twinstep.serde import Serializer
 from twinstep.serde.registry import registered_shape
-from twinstep.serde.shapes import Bulk, Shape
+from twinstep.serde.shapes import Bulk, Row, Shape
 
 MANY: Final = 32
 """Items from which on taking them apart is worth it."""
-_TEXTS: Final = frozenset({str, NoneType})
-_OTHER: Final = (object(), None)
-"""Stands where no row is; no object consists of it."""
 
 
 class Objects(NamedTuple):
@@ -24,14 +21,14 @@ class Objects(NamedTuple):
         bulk: how.
         kinds: their classes, each once.
         classes: the class of each.
-        rows: the parts of those that consist of texts.
+        rows: what they consist of, as far as that can be told in a row.
         others: the parts of the others, encoded, by their places.
     """
 
     bulk: Bulk
     kinds: frozenset[type]
     classes: list[type]
-    rows: list[tuple[Any, ...]]
+    rows: list[Row]
     others: dict[int, bytes]
 
     def grown(self, serde: Serializer, added: Sequence[Any]) -> Objects | None:
@@ -42,12 +39,10 @@ class Objects(NamedTuple):
         if shapes is None:
             return None
         for place, (cls, item) in enumerate(zip(classes, added, strict=True), len(self.rows)):
-            parts = shapes[cls].parts(item)
-            if _TEXTS.issuperset(map(type, parts)):
-                rows.append(parts)
-            else:
-                rows.append(_OTHER)
-                others[place] = serde.dumps(list(parts))
+            row = self.bulk.row(item)
+            rows.append(self.bulk.blank if row is None else row)
+            if row is None:
+                others[place] = serde.dumps(list(shapes[cls].parts(item)))
         return Objects(self.bulk, kinds, [*self.classes, *classes], [*self.rows, *rows], others)
 
     def begin(self, serde: Serializer, items: Sequence[Any]) -> bool:
@@ -56,14 +51,15 @@ class Objects(NamedTuple):
         shapes = self._shapes(self.kinds)
         if shapes is None or list(map(type, items)) != self.classes:
             return False
-        for place in self.bulk.differing(items, self.rows):
-            parts = shapes[self.classes[place]].parts(items[place])
-            if place in self.others:
-                if serde.dumps(list(parts)) != self.others[place]:
-                    return False
-            elif parts != self.rows[place] or not _TEXTS.issuperset(map(type, parts)):
-                return False
-        return True
+        try:
+            return all(
+                self.bulk.row(items[place]) == self.rows[place]
+                if place not in self.others
+                else serde.dumps(list(shapes[self.classes[place]].parts(items[place]))) == self.others[place]
+                for place in self.bulk.differing(items, self.rows)
+            )
+        except EncodingError:  # who encodes the list will say where
+            return False
 
     def made(self, serde: Serializer) -> list[Any] | None:
         """Return the items, made anew; None if one of the classes is no longer what reading the bytes would make."""

@@ -18,19 +18,24 @@ from typing import Any, Final, NamedTuple
 from twinstep.errors import EncodingError, UnknownTypeError
 from twinstep.serde.kinds import is_builtin, qualified
 
+Row = tuple[Any, ...]
+"""What an instance consists of: texts, bytes and Nones."""
+
 
 class Bulk(NamedTuple):
-    """How instances of some classes are looked at and made by the hundred, when most consist of texts alone.
-
-    A *row* are the parts of an instance, if they are texts.
+    """How instances of some classes are looked at and made by the hundred.
 
     Attributes:
+        row: returns what an instance consists of; None if that cannot be told by texts and bytes.
         make: makes instances of classes from rows.
         differing: returns the places of the instances that do not consist of the very objects in their rows.
+        blank: a row that no instance consists of.
     """
 
-    make: Callable[[Sequence[type], Sequence[tuple[Any, ...]]], list[Any]]
-    differing: Callable[[Sequence[Any], Sequence[tuple[Any, ...]]], list[int]]
+    row: Callable[[Any], Row | None]
+    make: Callable[[Sequence[type], Sequence[Row]], list[Any]]
+    differing: Callable[[Sequence[Any], Sequence[Row]], list[int]]
+    blank: Row
 
 
 class Shape(NamedTuple):
