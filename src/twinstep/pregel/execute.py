@@ -212,12 +212,14 @@ def _call_outcome(task: CallTask) -> Program[Any]:
         annotate(task, error)
         if not is_invalid_resume(error):
             task.failed(error)
-            yield from keep(task, _call_record(task, "error", error))
+            if run.keeps:
+                yield from keep(task, _call_record(task, "error", error))
         task.emit_finished([], error)
         raise
     if task.pushed or (run.pushed and PUSHED + task.id in run.records):
         yield from _keep_pushed(task)
-    yield from keep(task, _call_record(task, "result", result))
+    if run.keeps:
+        yield from keep(task, _call_record(task, "result", result))
     task.emit_outcome(result)
     return result
 

@@ -186,7 +186,7 @@ def call(
     loop = code_loop(run)
     if retry and run.saver is None:
         run.memory = True  # what the task starts is not repeated when it is tried again
-    digest = run.serde.digest_call(args, kwargs) if run.saver is not None or run.memory else ""
+    digest = run.serde.digest_call(args, kwargs) if run.keeps else ""
     place = f"key {key}" if key is not None else caller.occurrence(name)
     known, id, record = name, None, None
     if run.records:

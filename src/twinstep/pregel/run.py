@@ -306,6 +306,11 @@ class Run:
         if any(name == keys if isinstance(keys, str) else name in keys for task in writes for name, _ in task):
             self.latest = self.state.view.copy()
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the outcomes of calls are put on record."""
+        return self.saver is not None or self.memory
+
     def recall(self, id: str) -> Record | None:
         """Return what is on record for a task."""
         row = self.records.get(id)
