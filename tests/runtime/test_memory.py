@@ -23,8 +23,8 @@ from twinstep.types import interrupt
 
 FEW = 20
 """Objects of one kind that caches and idle threads may keep."""
-ROWS = {"CheckpointRow", "RecordRow", "_Space", "_Thread", "Head"}
-"""What an in-memory saver rightly keeps."""
+ROWS = {"CheckpointRow", "RecordRow", "_Space", "_Thread", "Head", "Stand"}
+"""What an in-memory saver rightly keeps, and how threads stand, which one on a database remembers of 256."""
 
 
 def left_by(work: Callable[[], object]) -> Counter[str]:
