@@ -1,18 +1,24 @@
-"""What a node does to the state in place, at any depth, stays with it (W44): what is stored is what others see."""
+"""What a node does to the state in place, at any depth and size, stays with it (W44): others see what is stored."""
 
 from __future__ import annotations
 
 import operator
+from collections import Counter, OrderedDict, defaultdict, deque
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinstep.channels import UntrackedValue
+from twinstep.func import entrypoint
 from twinstep.graph import START, StateGraph
-from twinstep.pregel.isolation import MANY, is_nested, own
-from twinstep.types import Command, interrupt
+from twinstep.pregel.isolation import Contents, own
+from twinstep.types import Command, Overwrite, Send, interrupt
+
+MANY = 300
 
 
 class State(TypedDict, total=False):
@@ -21,8 +27,9 @@ class State(TypedDict, total=False):
     seen: Annotated[list[Any], operator.add]
 
 
-def given_state() -> Any:
-    return {"tree": {"a": {"b": [1, {"c": {2}}]}}, "rows": [{"tags": ["x"]}, [["y"]]]}
+def given_state(rows: int = 2) -> Any:
+    more = [{"n": n} if n % 2 else {"n": n, "tags": [{"tag": n}]} for n in range(2, rows)]
+    return {"tree": {"a": {"b": [1, {"c": {2}}]}}, "rows": [{"tags": ["x"]}, [["y"]], *more]}
 
 
 def hack(state: Any) -> None:
@@ -32,6 +39,7 @@ def hack(state: Any) -> None:
     state["tree"]["a"]["hack"] = 1
     state["rows"][0]["tags"].append("hack")
     state["rows"][1][0][0] = "hack"
+    state["rows"][-1]["hack"] = 1
 
 
 def look(state: Any) -> dict[str, Any]:
@@ -43,12 +51,13 @@ def row(*nodes: Any) -> Any:
     return StateGraph(State).add_sequence(names).add_edge(START, "n0")
 
 
-def test_the_next_node_the_caller_and_the_record_do_not_see_it(lane, saver, thread):
+@pytest.mark.parametrize("rows", [3, MANY])
+def test_the_next_node_the_caller_and_the_record_do_not_see_it(lane, saver, thread, rows):
     graph = row(hack, look, hack, look).compile(saver)
-    input = given_state()
+    input = given_state(rows)
     result = lane.invoke(graph, input, thread)
-    assert result == {**given_state(), "seen": [given_state()] * 2}
-    assert input == given_state()
+    assert result == {**given_state(rows), "seen": [given_state(rows)] * 2}
+    assert input == given_state(rows)
     assert lane.state(graph, thread).values == result
 
 
@@ -59,23 +68,36 @@ def test_a_resumed_run_sees_what_was_seen_before(lane, saver, thread, durability
         return {"seen": [interrupt("?")]}
 
     graph = row(hack, ask, look).compile(saver)
-    lane.invoke(graph, given_state(), thread, durability=durability)
+    lane.invoke(graph, given_state(3), thread, durability=durability)
     result = lane.invoke(graph, Command(resume="yes"), thread, durability=durability)
-    assert result["seen"] == ["yes", given_state()]
+    assert result["seen"] == ["yes", given_state(3)]
 
 
-def test_paths_and_consumers_do_not_change_the_state(lane, saver, thread):
+@pytest.mark.parametrize("rows", [3, MANY])
+def test_paths_and_consumers_do_not_change_the_state(lane, saver, thread, rows):
     def path(state: Any) -> str:
         hack(state)
         return "look"
 
-    build = StateGraph(State).add_node("a", lambda s: None).add_node("look", look)
+    build = StateGraph(State).add_node("a", lambda s: given_state(3)).add_node("look", look)
     graph = build.add_edge(START, "a").add_conditional_edges("a", path, ["look"]).compile(saver)
-    for chunk in graph.stream(given_state(), thread, stream_mode="values"):
-        hack(chunk)
-    assert lane.state(graph, thread).values["seen"] == [given_state()]
-    hack(lane.state(graph, thread).values)
-    assert lane.state(graph, thread).values["seen"] == [given_state()]
+    expected = {**given_state(rows), "rows": given_state(rows)["rows"] + given_state(3)["rows"]}
+    for mode, chunk in graph.stream(given_state(rows), thread, stream_mode=["values", "updates", "tasks"]):
+        for update in (chunk, chunk.get("a"), chunk.get("input"), chunk.get("result")):
+            if mode != "values" or update is chunk:
+                spoil(update)
+    assert lane.state(graph, thread).values["seen"] == [expected]
+    for state in lane.history(graph, thread):
+        spoil(state.values)
+        for task in state.tasks:
+            spoil(task.result)
+    assert lane.state(graph, thread).values["seen"] == [expected]
+
+
+def spoil(values: Any) -> None:
+    """Change in place what can be reached of some values."""
+    if isinstance(values, dict) and "tree" in values and "rows" in values:
+        hack(values)
 
 
 def test_a_container_that_a_node_returns_may_be_the_one_that_it_was_given(lane, saver, thread):
@@ -89,18 +111,82 @@ def test_a_container_that_a_node_returns_may_be_the_one_that_it_was_given(lane, 
     assert lane.state(graph, thread).values == result
 
 
-def test_only_the_outermost_of_a_large_container_is_copied(lane, thread):
-    """The limit: beyond it a change in place further down is seen by others; the outermost is always a copy."""
-    seen: list[Any] = []
-    graph = row(lambda s: s["rows"].clear(), lambda s: seen.append(len(s["rows"]))).compile()
-    lane.invoke(graph, {"rows": [[n] for n in range(MANY + 1)]})
-    assert seen == [MANY + 1]
-    assert not is_nested([[n] for n in range(MANY + 1)])
-    assert is_nested([[n] for n in range(MANY - 1)])
-    circle: list[Any] = []
-    circle.append(circle)
-    assert not is_nested(circle)
+def test_what_is_done_afterwards_to_what_was_returned_or_passed_does_not_reach_the_state(lane, saver, thread):
+    kept = [given_state(MANY)]
 
+    def returns(state: Any) -> Any:
+        hack(kept[0])  # the input of the run
+        kept.append(given_state(3))
+        return kept[1] if len(kept) == 2 else {"tree": kept[1]["tree"], "rows": Overwrite(kept[1]["rows"])}
+
+    def spoils(state: Any) -> Any:
+        hack(kept[-1])
+        return look(state)
+
+    graph = row(returns, spoils).compile(saver)
+    first = lane.invoke(graph, kept[0], thread)["seen"][0]
+    assert first == {"tree": given_state()["tree"], "rows": given_state(MANY)["rows"] + given_state(3)["rows"]}
+    update = given_state(3)
+    lane.update(graph, thread, update, as_node="n0")
+    hack(update)
+    assert lane.invoke(graph, None, thread)["seen"][1]["rows"] == first["rows"] + given_state(3)["rows"]
+
+
+def test_packets_with_one_payload_do_not_share_it(lane):
+    def take(payload: Any) -> Any:
+        payload["rows"].append("hack")
+        return {"seen": [len(payload["rows"])]}
+
+    payload = {"rows": [1]}
+    build = StateGraph(State).add_node("take", take)
+    graph = build.add_conditional_edges(START, lambda s: [Send("take", payload)] * 3, ["take"]).compile()
+    assert lane.invoke(graph, {"seen": []})["seen"] == [2, 2, 2]
+    assert payload == {"rows": [1]}
+
+
+def test_a_nested_graph_and_an_entrypoint_work_on_their_own(lane, saver, thread):
+    graph = row(row(hack, look).compile(), look).compile(saver)
+    assert lane.invoke(graph, given_state(MANY), thread)["seen"] == [given_state(MANY)] * 2
+
+    @entrypoint(checkpointer=saver)
+    def flow(input: Any, previous: Any) -> Any:
+        hack(input)
+        if previous:
+            hack(previous)
+        return entrypoint.final(value=previous, save=given_state(3))
+
+    input, other = given_state(3), {"configurable": {"thread_id": "2"}}
+    lane.invoke(flow, input, other)
+    assert input == given_state(3)
+    spoilt = given_state(3)
+    hack(spoilt)
+    assert [lane.invoke(flow, input, other) for _ in range(2)] == [spoilt] * 2
+
+
+@dataclass
+class Shared:
+    items: list[str]
+
+
+class Holding(State, total=False):
+    shared: Annotated[Any, UntrackedValue]
+
+
+def test_objects_of_other_classes_are_shared_with_what_they_hold(lane):
+    """The limit: what is in them is changed for everybody."""
+    seen: list[Any] = []
+
+    def change(state: Any) -> None:
+        state["shared"]["object"].items.append("seen")
+        state["shared"]["tuple"][0].append("seen")
+
+    names = [("change", change), ("look", lambda state: seen.append(state["shared"]))]
+    graph = StateGraph(Holding).add_sequence(names).add_edge(START, "change").compile()
+    lane.invoke(graph, {"shared": {"object": Shared([]), "tuple": ([],)}})
+    assert seen == [{"object": Shared(["seen"]), "tuple": (["seen"],)}]
+
+
+# ---------------------------------------------------------------------- copies
 
 trees = st.recursive(
     st.integers() | st.text(max_size=3) | st.tuples(st.integers()) | st.frozensets(st.integers(), max_size=2),
@@ -117,10 +203,60 @@ def containers(value: Any) -> list[Any]:
     return [value, *(found for item in inner for found in containers(item))]
 
 
+def is_separate(copy: Any, value: Any) -> bool:
+    """Tell whether a copy is equal and shares no container."""
+    return copy == value and not {id(c) for c in containers(copy)} & {id(c) for c in containers(value)}
+
+
 @given(st.lists(trees, max_size=4) | st.dictionaries(st.text(max_size=2), trees, max_size=4))
 def test_a_copy_is_equal_and_shares_no_container(value):
     copy = own(value)
-    assert copy == value
+    assert is_separate(copy, value)
     assert type(copy) is type(value)
-    assert not {id(c) for c in containers(copy)} & {id(c) for c in containers(value)}
-    assert is_nested(value) == (1 < len(containers(value)) <= MANY)
+
+
+rows = st.dictionaries(st.text(max_size=2), st.integers() | st.text(max_size=2), max_size=2)
+
+
+@given(st.lists(st.lists(rows, max_size=3) | st.lists(trees, max_size=3), max_size=5), st.integers(0, 20))
+def test_what_is_known_of_a_list_stays_true_while_it_grows(parts, many):
+    known, value = Contents(), list[Any]()
+    for part in parts:
+        known, value = known.grown(), value + part
+        assert is_separate(known.copy(value), value)
+        assert known.is_plain(value) == Contents().is_plain(value)
+    many = min(many, len(value))
+    first = known.first(many)
+    assert is_separate(first.copy([*value[:many], {"a": [1]}]), [*value[:many], {"a": [1]}])
+
+
+def test_what_is_in_a_value_twice_or_in_itself_is_so_in_its_copy():
+    row = {"n": [1]}
+    ring: Any = {"rows": [row, row]}
+    ring["self"] = [ring]
+    copy = own(ring)
+    assert copy["rows"][0] is copy["rows"][1] is not row
+    assert copy["self"][0] is copy
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    assert own(deep) is not deep
+    wide: Any = []
+    for _ in range(60):  # 2 ** 60 paths
+        wide = [wide, wide]
+    assert own(wide)[0] is not wide[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1}, deque([[1]], 3), defaultdict(list, a=[1]), OrderedDict(a=[1]), Counter("aab"), bytearray(b"a")],
+    ids=lambda value: type(value).__name__,
+)
+def test_containers_of_the_standard_library_are_copied_as_what_they_are(value):
+    copy = own({"value": value})["value"]
+    assert (copy, type(copy)) == (value, type(value))
+    assert copy is not value
+    assert getattr(copy, "maxlen", 3) == 3
+    inner = [item for item in (value.values() if isinstance(value, dict) else value) if isinstance(item, list)]
+    copied = [item for item in (copy.values() if isinstance(copy, dict) else copy) if isinstance(item, list)]
+    assert not {*map(id, inner)} & {*map(id, copied)}

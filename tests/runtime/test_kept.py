@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -26,7 +28,7 @@ from twinstep.serde import EncryptedSerializer, register_type
 from twinstep.types import Command, Overwrite, interrupt
 
 LONG = 40
-"""Items of a list from which on nodes get the items themselves instead of copies."""
+"""Items of a list that is worth keeping."""
 
 
 class State(TypedDict, total=False):
@@ -74,37 +76,90 @@ def both(lane: Any, saver: Any, graph: Any, thread: Any) -> Any:
     return warm
 
 
-def talk(lane: Any, graph: Any, thread: Any, turns: int = 4) -> Any:
+def row(n: int) -> Any:
+    return {"n": n, "seen": 0}
+
+
+def talk(lane: Any, graph: Any, thread: Any, turns: int = 4, item: Callable[[int], Any] = row) -> Any:
     """Take turns of a conversation that is long enough to be kept."""
-    lane.invoke(graph, {"log": [{"n": n, "seen": 0} for n in range(LONG)]}, thread)
+    lane.invoke(graph, {"log": [item(n) for n in range(LONG)]}, thread)
     for n in range(turns):
-        result = lane.invoke(graph, {"log": [{"n": n, "seen": 0}]}, thread)
+        result = lane.invoke(graph, {"log": [item(n)]}, thread)
     return result
 
 
+@dataclass
+class Noted:
+    """An item that nodes share."""
+
+    n: int
+    seen: int = 0
+
+
+register_type(Noted)
+
+
 @pytest.mark.parametrize("key", ["log", "note"])
-def test_an_item_changed_in_place_is_on_record_once_its_key_is_written(lane, saver, thread, key):
+def test_an_object_changed_in_place_is_on_record_once_its_key_is_written(lane, saver, thread, key):
     def node(state):
-        state["log"][3]["seen"] += 1
+        state["log"][3].seen += 1
         return {"log": ["reply"]} if key == "log" or len(state["log"]) > LONG + 6 else {"note": "only"}
 
     graph = graph_of(saver, node)
-    result = talk(lane, graph, thread, 8)
-    assert result["log"][3]["seen"] > 1
+    result = talk(lane, graph, thread, 8, Noted)
+    assert result["log"][3].seen > 1
     assert both(lane, saver, graph, thread) == result
 
 
-def test_an_item_changed_by_a_run_whose_input_left_the_list_alone(lane, saver, thread):
+def test_an_object_changed_by_a_run_whose_input_left_the_list_alone(lane, saver, thread):
     def node(state):
-        state["log"][3]["seen"] += 1
+        state["log"][3].seen += 1
         return {"log": ["reply"]}
 
     graph = graph_of(saver, node)
-    before = talk(lane, graph, thread)["log"][3]["seen"]
+    before = talk(lane, graph, thread, 4, Noted)["log"][3].seen
     for _ in range(3):
         result = lane.invoke(graph, {"note": "no more"}, thread)
-    assert result["log"][3]["seen"] == before + 3
+    assert result["log"][3].seen == before + 3
     assert both(lane, saver, graph, thread) == result
+
+
+def test_what_a_node_changes_in_place_in_a_container_is_on_no_record(lane, saver, thread):
+    def node(state):
+        state["log"][3]["seen"] += 1
+        state["log"][-1]["seen"] += 1
+        return {"log": [{"n": -1, "seen": 0}]}
+
+    graph = graph_of(saver, node)
+    result = talk(lane, graph, thread, 8)
+    assert {item["seen"] for item in result["log"]} == {0}
+    assert both(lane, saver, graph, thread) == result
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lists_of_all_kinds_of_items_that_grow_and_are_replaced(lane, saver, thread, seed):
+    choice = random.Random(seed)
+    expected: list[Any] = []
+
+    def written() -> Any:
+        kinds = [{"n": choice.random()}, {"deep": [{"n": 1}]}, Noted(1), choice.random(), [1, {"a": {2}}], (1, [2])]
+        items = [deepcopy(choice.choice(kinds[: choice.choice([1, 2, 6])])) for _ in range(choice.randrange(4))]
+        fresh = choice.random() < 0.1
+        expected[:] = [*([] if fresh else expected), *items]
+        return {"log": Overwrite(items) if fresh else items}
+
+    def node(state):
+        for item in state["log"]:
+            if isinstance(item, dict):
+                item["n"] = "changed"
+        return written()
+
+    graph = graph_of(saver, node)
+    for turn in range(12):
+        assert lane.invoke(graph, written(), thread)["log"] == expected
+        if turn % 5 == 4:
+            assert both(lane, saver, graph, thread)["log"] == expected
+    assert next(s.values["log"] for s in lane.history(graph, thread) if not s.next) == expected
 
 
 @pytest.mark.parametrize("reducer", [operator.add, add, counting])

@@ -77,6 +77,10 @@ class BaseChannel(ABC, Generic[Value, Update]):
         """Whether `update` runs no code of the user, and leaves the items of a list as they are."""
         return False
 
+    def only_grows(self, values: Sequence[Update]) -> bool:
+        """Tell whether an update with these values adds items to a list and leaves those it has where they are."""
+        return False
+
     @property
     def ValueType(self) -> Any:
         """The type of the value."""

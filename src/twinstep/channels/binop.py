@@ -76,6 +76,11 @@ class BinaryOperatorAggregate(Folding[Value, Update]):
     def keeps_items(self) -> bool:
         return self.operator is operator.add
 
+    def only_grows(self, values: Sequence[Any]) -> bool:
+        return (
+            self.operator is operator.add and type(self.value) is list and all(type(value) is list for value in values)
+        )
+
     def blank(self) -> Self:
         new = super().blank()
         new.operator = self.operator
@@ -88,7 +93,7 @@ class BinaryOperatorAggregate(Folding[Value, Update]):
         if self.value is MISSING:
             self.value, values = values[0], values[1:]
         fold, value = self.operator, self.value
-        if fold is operator.add and len(values) > 1 and type(value) is list and all(type(v) is list for v in values):
+        if len(values) > 1 and self.only_grows(values):
             # one new list for the whole superstep: folding pair by pair would copy the list for every write
             self.value = list(value)
             for part in values:

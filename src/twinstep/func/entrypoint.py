@@ -166,7 +166,7 @@ def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpe
     node = NodeSpec(
         name=action.name,
         action=action,
-        read=lambda view: view[START],
+        read=lambda view: view.value(START),
         writes=_writes,
         triggers=(START,),
         plain=True,
@@ -226,7 +226,7 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def _output(view: Any) -> Any:
-    return view.get(END)
+    return view.value(END)
 
 
 def _writes(result: Any) -> list[Write]:

@@ -22,6 +22,7 @@ from twinstep.graph.schema import AnyChannel, Schema, writes_of
 from twinstep.graph.state import StateGraph
 from twinstep.graph.transitions import snapshot, transitions
 from twinstep.graph.validation import Check, end_check
+from twinstep.pregel.isolation import isolate
 from twinstep.pregel.main import Pregel
 from twinstep.pregel.spec import PASS, Branch, NodeSpec, ProgramSpec, View
 from twinstep.stream.events import Write
@@ -99,7 +100,8 @@ def _start_node(builder: Builder, router: Router, keys: Mapping[str, AnyChannel]
     schema = builder.schemas[builder.input_schema]
 
     def writes(value: Any) -> list[Write]:
-        return [write for write in writes_of(value, keys, defaults=True) if write[0] in schema.channels]
+        found = [write for write in writes_of(value, keys, defaults=True) if write[0] in schema.channels]
+        return found if type(value) is dict else isolate(found)  # a mapping was copied when it came
 
     return NodeSpec(
         name=START,
@@ -147,7 +149,7 @@ def _reader(builder: Builder, schema: Schema, child: Pregel[Any, Any, Any, Any] 
     wanted = tuple(key for key in builder.channels if key in child.spec.channels)
     if ROOT in child.spec.channels:
         return schema.reader(frozenset(builder.channels))
-    return lambda view: {key: view[key] for key in wanted if key in view}
+    return lambda view: view.pick(wanted)
 
 
 def nested_result(

@@ -352,9 +352,9 @@ def _port(ports: Ports) -> str | tuple[str, ...]:
 def picker(ports: Ports) -> Callable[[View], Any]:
     """Return the function that picks channels from a view: one (its bare value) or several (a mapping)."""
     if isinstance(ports, str):
-        return lambda view: view.get(ports)
+        return lambda view: view.value(ports)
     names = tuple(ports)
-    return lambda view: {name: view[name] for name in names if name in view}
+    return lambda view: view.pick(names)
 
 
 def _input(program: str, ports: Ports, value: Any) -> list[Write]:

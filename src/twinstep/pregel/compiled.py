@@ -229,8 +229,8 @@ class Compiled(Generic[StateT, ContextT, InputT, OutputT]):
                     + did_you_mean(key, self.spec.keys)
                 )
         if isinstance(keys, str):
-            return lambda view: view.get(keys)
-        return lambda view: {key: view[key] for key in keys if key in view}
+            return lambda view: view.value(keys)
+        return lambda view: view.pick(keys)
 
     def checked_context(self, context: Any) -> Any:
         """Return the context as its schema's type.

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
+from twinstep.pregel.isolation import Contents, own
 from twinstep.pregel.objects import Objects, objects_in
 from twinstep.serde import Serializer, holds_set
-from twinstep.serde.kinds import SCALARS
 
 MOST_PIECES: Final = 32
-ROW_SIZE: Final = 256
+ITEM_SIZE: Final = 256
 """Bytes that a dict takes beside its content, about."""
-_DICT: Final = frozenset({dict})
+
+
+class PlainList(NamedTuple):
+    """A list with nothing in it, at any depth, but containers and scalars, which nobody changes."""
+
+    items: list[Any]
+    contents: Contents
+
+    def copy(self) -> list[Any]:
+        """Return a list of which nobody else has any part."""
+        copy: list[Any] = self.contents.copy(self.items)
+        return copy
+
+
+def plain_list(value: list[Any], before: PlainList | None = None, kept: int = 0) -> PlainList | None:
+    """Return a copy of a list that begins with items of another one, which are not copied; None if it is not plain."""
+    items, contents = ([], Contents()) if before is None else (before.items[:kept], before.contents.first(kept))
+    if not contents.is_plain(value):
+        return None
+    items += own(value[len(items) :])
+    contents.look(items)
+    return PlainList(items, contents)
 
 
 class Encoded(NamedTuple):
@@ -23,35 +43,35 @@ class Encoded(NamedTuple):
         pieces: the bytes.
         items: number of items of a list, None for any other value.
         ordered: whether the same value, read from the bytes, is encoded to the same bytes: not if it may hold a set.
-        rows: the items of a list of flat dicts, handed to nobody: copying them is faster than reading the bytes.
+        plain: the list, if it is plain: copying that is faster than reading the bytes.
         objects: the items of a list of messages, for the same reason.
     """
 
     pieces: tuple[bytes, ...]
     items: int | None = None
     ordered: bool = True
-    rows: list[dict[Any, Any]] | None = None
+    plain: PlainList | None = None
     objects: Objects | None = None
 
     @property
     def size(self) -> int:
         """The bytes that it takes, about."""
         size = sum(map(len, self.pieces))
-        apart = self.rows if self.objects is None else self.objects.rows
-        return size if apart is None else 2 * size + ROW_SIZE * len(apart)
+        apart = self.plain.items if self.plain is not None else self.objects.rows if self.objects is not None else None
+        return size if apart is None else 2 * size + ITEM_SIZE * len(apart)
 
-    def with_rows(self, value: Any, before: Encoded | None = None) -> Encoded:
-        """Return the same with its rows, if it is a list of flat dicts.
+    def with_plain(self, value: Any, before: Encoded | None = None, kept: int = 0) -> Encoded:
+        """Return the same with what it holds, if that is a plain list.
 
         Args:
-            value: what the bytes hold; no code of the user has seen it yet.
-            before: an encoded list that it begins with.
+            value: what it holds; no code of the user has seen it yet.
+            before: an encoded list that it begins with so many items of.
+            kept: how many.
         """
-        if not self.items or (before is not None and before.rows is None):
+        if not self.items or (before is not None and before.plain is None and kept == before.items):
             return self
-        known = before.rows if before is not None and before.rows is not None else []
-        added = flat_rows(value[len(known) :])
-        return self if added is None else self._replace(rows=[*known, *added])
+        known = before.plain if before is not None else None
+        return self._replace(plain=plain_list(value, known, kept))
 
     def followed(self, serde: Serializer, added: Sequence[Any], at: str) -> Encoded:
         """Return the list with more items, which alone are encoded."""
@@ -86,8 +106,8 @@ class Encoded(NamedTuple):
 
     def decoded(self, serde: Serializer) -> Any:
         """Return the value, made anew."""
-        if self.rows is not None:
-            return list(map(dict.copy, self.rows))
+        if self.plain is not None:
+            return self.plain.copy()
         if self.objects is not None and (made := self.objects.made(serde)) is not None:
             return made
         value = serde.loads(self.pieces[0])
@@ -100,15 +120,6 @@ def encode(serde: Serializer, value: Any, at: str) -> Encoded:
     """Encode a value; `at` is what an error calls it."""
     data = serde.dumps(value, at=at)
     return Encoded((data,), len(value), not holds_set(data)) if type(value) is list else Encoded((data,))
-
-
-def flat_rows(items: Sequence[Any]) -> list[dict[Any, Any]] | None:
-    """Return copies of items that are dicts of texts and other scalars; None if one is something else."""
-    if not _DICT.issuperset(map(type, items)):
-        return None
-    keys, values = chain.from_iterable(items), chain.from_iterable(map(dict.values, items))
-    flat = SCALARS.issuperset(map(type, keys)) and SCALARS.issuperset(map(type, values))
-    return list(map(dict.copy, items)) if flat else None
 
 
 def _header(count: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from twinstep.checkpoint.format import Position, Record, RecordKind
 from twinstep.checkpoint.rows import Commit, RecordRow
-from twinstep.constants import MEMORIES
+from twinstep.constants import MEMORIES, START
 from twinstep.errors import (
     CheckpointStorageError,
     GraphBubbleUp,
@@ -25,6 +25,7 @@ from twinstep.errors import (
 from twinstep.ids import question_id
 from twinstep.pregel.calls import check_made, sketch
 from twinstep.pregel.effects import SPARING, Call, Join, Program, Sleep, Store, StoreBeside, Wait
+from twinstep.pregel.isolation import COPIED, isolate
 from twinstep.pregel.retry import retry_delay
 from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.spec import PASS, NodeSpec
@@ -459,6 +460,10 @@ def route(task: NodeTask, node: NodeSpec, result: Any) -> Program[list[Write]]:
     writes = node.writes(result)
     if task.pushed:
         writes[:0] = task.pushed
+    for _, value in writes:
+        if type(value) in COPIED and node.name != START:  # its input was copied when it came
+            isolate(writes)
+            break
     if node.follow:
         writes.extend(node.follow)
     if node.branches:

@@ -41,10 +41,6 @@ class Growth:
             return
         self._known[name], self._read[name] = encoded, list(value)
 
-    def touch(self) -> None:
-        """Take note that code of the user may have changed what was read."""
-        self._read.clear()
-
     def added(self, name: str, value: Any, *, untouched: bool = False) -> tuple[int, list[Any]] | None:
         """Return how many items of the stored list were kept, and those after them; None if it is another value.
 

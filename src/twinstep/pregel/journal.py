@@ -199,7 +199,7 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     row = encode_checkpoint(saver.serde, run.place, checkpoint)
     run.lineage.follow(checkpoint, len(row.blob))
     run.parent_checkpoint = id
-    state.dirty = set()
+    state.stored()
     return row
 
 
@@ -213,7 +213,7 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
     gone, run.gone = run.gone, ()
     if lineage.joint is None or parent is None or (lineage.long and free):
         for name in state.dirty:
-            run.growth.note(name, state.channels[name].value)
+            run.growth.note(name, None if state.has_plain(name) else state.channels[name].value)
         return id, {name: [SET, value] for name, value in stored_values(state).items()}
     last = {key: value for task in writes for key, value in task.writes}
     changes = {name: change for name in state.dirty if (change := change_of(run, name, writes, last)) is not None}
@@ -264,12 +264,24 @@ def change_of(run: Run, name: str, writes: Sequence[TaskWrites], last: dict[str,
         run.growth.note(name, None)
         return [SAME, END]
     if type(value) is list:
-        # the checkpoint of the input still waits: nothing but channels has seen what was read
-        untouched = run.waiting is not None and channel.keeps_items
-        growth = run.growth.added(name, value, untouched=untouched)
+        growth = _growth(run, name, value)
         if growth is not None:
             return [EXTEND, growth[0]] if _joined(written_to(writes, name), growth[1]) else [SPLICE, *growth]
     return [LAST] if last.get(name, MISSING) is value else [SET, value]
+
+
+def _growth(run: Run, name: str, value: list[Any]) -> tuple[int, list[Any]] | None:
+    """Return how many items of the stored list were kept, and those after them; None if it is another value."""
+    state = run.state
+    if not state.has_plain(name):
+        # while the checkpoint of the input waits, nothing but channels has seen what was read
+        untouched = run.waiting is not None and state.channels[name].keeps_items
+        return run.growth.added(name, value, untouched=untouched)
+    kept = state.kept.get(name)
+    if kept:  # whatever `growth` knows of it is still how the stored list begins
+        return kept, value[kept:]
+    run.growth.note(name, None)
+    return None
 
 
 def joined_change(state: State, name: str, kept: int) -> Change:
@@ -291,8 +303,9 @@ def _joined(written: Sequence[Any], items: list[Any]) -> bool:
 def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
     """Open the state that a checkpoint holds, under the names and in the form that it has now."""
     past, updated, values = run.spec.past, last.updated, stored
+    contents = run.warm.contents if run.warm is not None else {}
     if past.renamed or past.version != last.version:
-        run.growth.touch()
+        contents = {}
         values = past.stored(stored, last.version, run.spec.name)
         updated = tuple(new for old in last.updated if (new := past.channel(old)) is not None)
         packets = {packet.node for packet in stored.get(TASKS, ())}
@@ -300,26 +313,27 @@ def _open_state(run: Run, stored: dict[str, Any], last: Checkpoint) -> None:
             new: old for old, new in past.renamed.items() if new and (BRANCH + old in stored or old in packets)
         }
         run.gone = stored.keys() - values.keys()
-    run.state = State(run.spec, values, updated)
+    run.state = State(run.spec, values, updated, contents)
     if MEMORIES in values:
         open_memories(run, values[MEMORIES])
     run.foreign, run.due = values.keys() - run.state.channels.keys(), updated
     if values is not stored:
         changed = {name for name in values if values[name] is not stored.get(name, MISSING)}
         run.state.dirty |= changed & run.state.channels.keys()
-        for name in changed:
-            run.growth.note(name, None)
+        for name in changed if past.version == last.version else stored:  # a migration may have changed any item
+            run.state.kept.pop(name, None)
 
 
-def _note_growth(run: Run, stored: dict[str, Any]) -> None:
+def _note_growth(run: Run) -> None:
     """Take note of how the lists of a state are stored that was read just now."""
     encoded = run.warm.values if run.warm is not None else {}
-    for name, value in stored.items():
-        if type(value) is list:
-            if name in encoded:
-                run.growth.begin(name, value, encoded[name])
-            else:
-                run.growth.note(name, value)
+    for name, channel in run.state.channels.items():
+        if name not in run.state.kept or run.state.has_plain(name):
+            continue
+        if name in encoded:
+            run.growth.begin(name, channel.value, encoded[name])
+        else:
+            run.growth.note(name, channel.value)
 
 
 def load_state(run: Run, checkpoint_id: str | None = None) -> Program[Loaded]:
@@ -352,9 +366,9 @@ def read_state(run: Run, loaded: Loaded, place: Place | None = None, *, writes: 
         return None
     last = run.last = chain[-1]
     values = _read_values(run, chain, loaded.rows)
-    if writes:
-        _note_growth(run, values)
     _open_state(run, values, last)
+    if writes:
+        _note_growth(run)
     if run.parent is not None:
         owner = run.id if place is None else chain[-1].run
         for link in chain:
@@ -373,7 +387,8 @@ def _read_values(run: Run, chain: Sequence[Checkpoint], rows: Sequence[Checkpoin
     assert run.saver is not None
     known, start = None, 0
     if run.warm is not None:
-        known, start = run.warm.decoded(run.saver.serde.plain), 1
+        same = run.spec.past.version == chain[-1].version  # else a migration, code of the user, is given the values
+        known, start = run.warm.decoded(run.saver.serde.plain, run.spec.growing if same else ()), 1
         run.lineage = run.warm.lineage.copy()
     values = replay(run.place, chain, known)
     for link, row in zip(chain[start:], rows[start:], strict=True):

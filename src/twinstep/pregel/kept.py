@@ -7,7 +7,7 @@ then only the rows of these are read and replayed upon it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -15,7 +15,8 @@ from typing import Any, Final
 from twinstep.checkpoint.format import Checkpoint
 from twinstep.checkpoint.rows import CheckpointRow, Known
 from twinstep.pregel.encoded import Encoded, encode
-from twinstep.pregel.lineage import Lineage
+from twinstep.pregel.isolation import Contents
+from twinstep.pregel.lineage import ALL, Lineage
 from twinstep.serde import Serializer
 
 MANY_ROWS: Final = 16
@@ -62,10 +63,23 @@ class KeptState:
                 joint = row.id
         return bool(rows) and rows[0].id == self.id
 
-    def decoded(self, serde: Serializer) -> dict[str, Any]:
-        """Return the values of the channels, made anew."""
-        made = {id(each): each.decoded(serde) for each in self.values.values()}
-        return {name: made[id(each)] for name, each in self.values.items()}
+    @property
+    def contents(self) -> dict[str, Contents]:
+        """What is known of what is in the lists."""
+        return {name: value.plain.contents for name, value in self.values.items() if value.plain is not None}
+
+    def decoded(self, serde: Serializer, shared: Collection[str]) -> dict[str, Any]:
+        """Return the values of the channels, made anew but for plain lists of the shared ones: these nobody changes."""
+        made: dict[int, Any] = {}
+        values: dict[str, Any] = {}
+        for name, each in self.values.items():
+            if name in shared and each.plain is not None:
+                values[name] = each.plain.items
+                continue
+            if id(each) not in made:
+                made[id(each)] = each.decoded(serde)
+            values[name] = made[id(each)]
+        return values
 
 
 def kept_state(
@@ -110,9 +124,11 @@ def _encoded(
             encoded[name] = before
             continue
         if id(value) not in made:
-            if before is not None and before.items and before.items == changed[name]:
-                made[id(value)] = before.followed(serde, value[before.items :], at).with_rows(value, before)
+            kept = changed[name] if before is not None else ALL
+            if before is not None and kept and before.items == kept:
+                whole = before.followed(serde, value[kept:], at)
             else:
-                made[id(value)] = encode(serde, value, at).with_rows(value).with_objects(serde, value)
+                whole = encode(serde, value, at).with_objects(serde, value)
+            made[id(value)] = whole.with_plain(value, before, kept)
         encoded[name] = made[id(value)]
     return encoded

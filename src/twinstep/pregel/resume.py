@@ -21,6 +21,7 @@ from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program
 from twinstep.pregel.execute import PUSHED, record_row
 from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
+from twinstep.pregel.isolation import isolate
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, load_state, read_state
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.questions import match_answers, pending_questions
@@ -112,7 +113,7 @@ def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened
         match_answers(input.resume, ())
         run.state.apply((_command_writes(run, input),))
     else:
-        run.state.apply((run.spec.input(input),))
+        run.state.apply((isolate(run.spec.input(input)),))
     run.step = -1 if run.step == -2 else run.step + 1
     # where nobody watches and no code of the user runs before the first state is there, that is soon enough
     later = run.spec.starts_alone and not (run.log.wants or run.interrupt_before or run.on_conflict == "wait")
@@ -124,7 +125,7 @@ def _command_writes(run: Run, command: Command[Any]) -> list[Write]:
     if command.graph is not None:
         raise InvalidUpdateError(f"{command} was given as input: it is for this graph, so graph= has to be left out.")
     writes = run.spec.update(command.update) if command.update is not None else []
-    return [*writes, *run.spec.goto(command.goto)]
+    return isolate([*writes, *run.spec.goto(command.goto)])
 
 
 def _continue(run: Run, loaded: Loaded, last: Checkpoint, command: Command[Any] | None) -> Program[Opened]:

@@ -13,6 +13,7 @@ from twinstep.checkpoint.validate import identifier
 from twinstep.constants import CONFLICT_TIMEOUT, DEFAULT_THREADS, NS_SEP, PREVIOUS, TASKS
 from twinstep.ids import new_id
 from twinstep.pregel.growth import Growth
+from twinstep.pregel.isolation import own
 from twinstep.pregel.kept import KeptState
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.spec import NodeSpec, Preview, ProgramSpec, View
@@ -348,7 +349,7 @@ class Run:
     def previous(self) -> Any:
         """Return what an entrypoint saved in its last run on the thread."""
         channel = self.state.channels.get(PREVIOUS)
-        return channel.get() if channel is not None and channel.is_available() else None
+        return own(channel.get()) if channel is not None and channel.is_available() else None
 
     def emitter(self, kind: type) -> Callable[[Any], None] | None:
         """Return the function that emits events of a kind, or None when nobody listens to them."""

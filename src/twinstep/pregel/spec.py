@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from twinstep.channels import BaseChannel
+from twinstep.channels import BaseChannel, BinaryOperatorAggregate
 from twinstep.constants import START, TAG_HIDDEN, TASKS
 from twinstep.errors import ProgramChangedError, did_you_mean
 from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
-from twinstep.pregel.isolation import CONTAINERS, is_nested, own
+from twinstep.pregel.isolation import CONTAINERS, Contents
 from twinstep.pregel.past import BRANCH, JOIN, NO_PAST, Past
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
@@ -24,41 +24,40 @@ class View(dict[str, Any]):
     """The available values of the state keys, and the input while it is there.
 
     Attributes:
-        containers: the keys whose values are lists, dicts or sets. Who reads gets copies of these as its own, so that
-            what it does to them in place stays there.
-        nested: those whose values hold such values in turn, and are copied with them.
+        contents: of the values that are containers. Who reads gets copies of these as its own, so that what
+            it does to them in place stays there.
     """
 
-    containers: frozenset[str] = frozenset()
-    nested: frozenset[str] = frozenset()
+    contents: Mapping[str, Contents] = {}
 
-    def put(self, key: str, value: Any) -> None:
-        """Show a value."""
+    def put(self, key: str, value: Any, begins: Contents | None = None) -> None:
+        """Show a value; of a list, `begins` is what is known of its first items."""
         self[key] = value
-        kept = type(value) in CONTAINERS
-        if kept is not (key in self.containers):
-            self.containers ^= {key}
-        if (kept and is_nested(value)) is not (key in self.nested):
-            self.nested ^= {key}
+        if type(value) in CONTAINERS:
+            self.contents = {**self.contents, key: Contents() if begins is None else begins.grown()}
+        elif key in self.contents:
+            self._forget(key)
 
     def drop(self, key: str) -> None:
         """Show a value no longer."""
         self.pop(key, None)
-        if key in self.containers:
-            self.containers -= {key}
-            self.nested -= {key}
+        if key in self.contents:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        self.contents = {name: known for name, known in self.contents.items() if name != key}
 
     def copy(self) -> View:
         """Return an independent view of the same values."""
         new = View(self)
-        new.containers, new.nested = self.containers, self.nested
+        new.contents = self.contents
         return new
 
-    def whole(self) -> dict[str, Any]:
-        """Return the values of all state keys."""
+    def whole(self, but: Collection[str] = ()) -> dict[str, Any]:
+        """Return the values of all state keys; those of some are not needed, hence not copied."""
         values = dict(self)
         values.pop(START, None)
-        return self._own(values) if self.containers else values
+        return self._own(values, but) if self.contents else values
 
     def pick(self, keys: Collection[str]) -> dict[str, Any]:
         """Return the values of some keys, as far as they are available."""
@@ -67,14 +66,12 @@ class View(dict[str, Any]):
     def value(self, key: str) -> Any:
         """Return the value of a key, or None."""
         value: Any = self.get(key)
-        if key in self.nested:
-            return own(value)
-        return value.copy() if key in self.containers else value
+        return self.contents[key].copy(value) if key in self.contents else value
 
-    def _own(self, values: dict[str, Any]) -> dict[str, Any]:
-        for key in self.containers:
-            if key in values:
-                values[key] = own(values[key]) if key in self.nested else values[key].copy()
+    def _own(self, values: dict[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
+        for key, known in self.contents.items():
+            if key in values and key not in but:
+                values[key] = known.copy(values[key])
         return values
 
 
@@ -86,15 +83,16 @@ class Preview(View):
     def __init__(self, below: View) -> None:
         self.below: View = below
 
-    def whole(self) -> dict[str, Any]:
-        values = self.below.whole()
-        values.update(super().whole())
+    def whole(self, but: Collection[str] = ()) -> dict[str, Any]:
+        values = self.below.whole({*but, *self.keys()} if but else self.keys())
+        values.update(super().whole(but))
         return values
 
     def pick(self, keys: Collection[str]) -> dict[str, Any]:
         below, top = self.below, self.keys()
-        if self.containers or below.containers or type(below) is Preview:
-            values = {**below.pick(keys), **super().pick([key for key in keys if key in top])}
+        if self.contents or below.contents or type(below) is Preview:
+            mine = {key for key in keys if key in top}
+            values = {**below.pick([key for key in keys if key not in mine]), **super().pick(mine)}
             return {key: values[key] for key in keys if key in values}
         return {key: self[key] if key in top else below[key] for key in keys if key in top or key in below}
 
@@ -203,6 +201,7 @@ class ProgramSpec:
         late, consumable: channels of these kinds.
         past: how it reads what earlier versions of it have stored.
         shared: channels whose values are seen from outside the engine; kept: those of them that are stored.
+        growing: channels whose lists no code of the user gets at, and most updates only add to.
         starts_alone: whether the first superstep only turns the input into the first state, without code of the user.
     """
 
@@ -233,6 +232,7 @@ class ProgramSpec:
     past: Past = NO_PAST
     shared: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    growing: frozenset[str] = frozenset()
     starts_alone: bool = False
 
     def __post_init__(self) -> None:
@@ -248,6 +248,11 @@ class ProgramSpec:
         self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
         self.shared = frozenset((*self.keys, START))
         self.kept = frozenset(name for name in self.shared if name in self.channels and self.channels[name].saved)
+        self.growing = frozenset(
+            name
+            for name, channel in self.channels.items()
+            if type(channel) is BinaryOperatorAggregate and channel.keeps_items
+        )
         start = self.nodes.get(START)
         self.starts_alone = start is not None and start.action is PASS and not start.branches
         for name, template in self.channels.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
 from twinstep.channels import MISSING, BaseChannel
 from twinstep.errors import InvalidUpdateError, did_you_mean
+from twinstep.pregel.isolation import Contents
 from twinstep.pregel.spec import Preview, ProgramSpec, View
 from twinstep.stream.events import Write
 
@@ -21,37 +22,48 @@ class State:
         updated: channels whose update may start a node in the next superstep, in the order of their update.
         dirty: channels that changed since the last checkpoint.
         armed: transient channels that are available, hence cleared by the next superstep unless written again.
+        kept: of the channels whose list has only grown since the last checkpoint, how many items are on record.
     """
 
-    __slots__ = ("armed", "channels", "dirty", "spec", "updated", "view")
+    __slots__ = ("armed", "channels", "dirty", "kept", "spec", "updated", "view")
 
-    def __init__(self, spec: ProgramSpec, stored: dict[str, Any], updated: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        spec: ProgramSpec,
+        stored: dict[str, Any],
+        updated: Sequence[str] = (),
+        contents: Mapping[str, Contents] | None = None,
+    ) -> None:
         self.spec: ProgramSpec = spec
         self.channels: dict[str, BaseChannel[Any, Any]] = {}
         self.view: View = View()
         self.armed: set[str] = set()
         self.dirty: set[str] = set()
         self.updated: list[str] = [name for name in updated if name in spec.triggers]
+        self.kept: dict[str, int] = {name: len(value) for name, value in stored.items() if type(value) is list}
+        known = contents or {}
         for name, template in spec.channels.items():
             channel = self.channels[name] = template.from_checkpoint(stored.get(name, MISSING))
             value = channel.peek()
             if value is not MISSING:
-                self._show(name, channel, value)
+                self._show(name, channel, value, known.get(name))
 
-    def _show(self, name: str, channel: BaseChannel[Any, Any], value: Any) -> None:
+    def _show(self, name: str, channel: BaseChannel[Any, Any], value: Any, begins: Contents | None = None) -> None:
         if name in self.spec.shared:
-            self.view.put(name, value)
+            self.view.put(name, value, begins)
         if channel.transient:
             self.armed.add(name)
 
-    def _note(self, name: str, channel: BaseChannel[Any, Any]) -> None:
-        """Take note that a channel changed."""
+    def _note(self, name: str, channel: BaseChannel[Any, Any], begins: Contents | None = None) -> None:
+        """Take note that a channel changed; of a list that has only grown, `begins` is what was known of it."""
         self.dirty.add(name)
+        if begins is None and self.kept:
+            self.kept.pop(name, None)
         value = channel.peek()
         if value is MISSING:
             self.view.drop(name)
             return
-        self._show(name, channel, value)
+        self._show(name, channel, value, begins)
         if name in self.spec.triggers:
             self.updated.append(name)
 
@@ -65,7 +77,7 @@ class State:
         Raises:
             InvalidUpdateError: writes that do not fit the channels; the state is then no longer usable.
         """
-        channels = self.channels
+        channels, growing = self.channels, self.spec.growing
         self.updated = []
         for name in consumed:
             if channels[name].consume():
@@ -84,6 +96,7 @@ class State:
             channel = channels.get(name)
             if channel is None:
                 raise unknown_key(name, self.spec)
+            begins = self._beginning(name, values) if name in growing else None
             try:
                 changed = channel.update(values)
             except Exception as error:
@@ -91,7 +104,7 @@ class State:
                 error.add_note(f"While applying {len(values)} write(s) to key '{name}' of '{self.spec.name}'{held}")
                 raise
             if changed:
-                self._note(name, channel)
+                self._note(name, channel, begins)
             elif channel.transient and channel.is_available():
                 self.armed.add(name)
         for name in cleared:
@@ -102,6 +115,24 @@ class State:
         if not self.updated:
             self.finish()
 
+    def _beginning(self, name: str, values: Sequence[Any]) -> Contents | None:
+        """Return what is known of the list of a growing channel, if an update with these values only adds to it."""
+        return self.view.contents.get(name) if self.channels[name].only_grows(values) else None
+
+    def has_plain(self, name: str) -> bool:
+        """Tell whether a channel holds a list of which nobody else has, or had, any part that can be changed."""
+        known = self.view.contents.get(name) if name in self.spec.growing else None
+        value = self.channels[name].value
+        return known is not None and type(value) is list and known.is_plain(value)
+
+    def stored(self) -> None:
+        """Take note that the state is on record as it is."""
+        for name in self.dirty:
+            value = self.channels[name].value
+            if type(value) is list:
+                self.kept[name] = len(value)
+        self.dirty = set()
+
     def spare(self, writes: Iterable[Sequence[Write]], consumed: Iterable[str]) -> State:
         """Return a copy that `apply` with these arguments will leave alone."""
         touched = {*consumed, *self.armed, *self.spec.late, *(name for task in writes for name, _ in task)}
@@ -109,7 +140,7 @@ class State:
         new = copy(self)
         new.channels = {**self.channels, **copies}
         new.view, new.armed, new.dirty = self.view.copy(), set(self.armed), set(self.dirty)
-        new.updated = list(self.updated)
+        new.updated, new.kept = list(self.updated), self.kept.copy()
         return new
 
     def add(self, writes: Sequence[Write]) -> None:
@@ -145,7 +176,7 @@ class State:
         for name, values in touched.items():
             value = self.channels[name].preview(values)
             if value is not MISSING:
-                view.put(name, value)
+                view.put(name, value, self._beginning(name, values) if name in self.spec.growing else None)
         return view
 
 

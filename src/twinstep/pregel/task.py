@@ -13,6 +13,7 @@ from twinstep.errors import InvalidUpdateError, NodeError, OutsideRunError, Pare
 from twinstep.ids import begin_ids, id_below, path_id
 from twinstep.messages.convert import messages_in, values_of
 from twinstep.pregel.action import Action
+from twinstep.pregel.isolation import isolate, own
 from twinstep.pregel.questions import ask
 from twinstep.pregel.run import Failure, Run
 from twinstep.pregel.spec import NodeSpec
@@ -316,9 +317,8 @@ class Task:
         emit = self.run.emitter(TaskStarted)
         if emit is not None:
             run = self.run
-            emit(
-                TaskStarted(run.ns_path, run.step, self.path, self.name, self.shown_input, self.triggers, self.metadata)
-            )
+            input = own(self.shown_input)
+            emit(TaskStarted(run.ns_path, run.step, self.path, self.name, input, self.triggers, self.metadata))
 
     @property
     def shown_input(self) -> Any:
@@ -336,7 +336,7 @@ class Task:
         """Tell how the task ended."""
         emit = self.run.emitter(TaskFinished)
         if emit is not None:
-            run, trace = self.run, self.trace_outputs
+            run, trace, writes = self.run, self.trace_outputs, isolate(list(writes))
             event = TaskFinished(
                 run.ns_path, run.step, self.path, self.name, writes, plain, error, interrupts, self.cached, trace
             )
@@ -477,7 +477,9 @@ def pull(run: Run, node: NodeSpec, triggers: tuple[str, ...]) -> NodeTask:
 def push(run: Run, node: NodeSpec, index: int, packet: Send) -> NodeTask:
     """Make the task of a `Send`."""
     path = (run.id, run.ns, run.step, "push", index, run.alias.get(node.name, node.name))
-    input = packet.arg if node.coerce is None else build(path, node.coerce, packet.arg)
+    input = own(packet.arg)  # several packets may have one payload
+    if node.coerce is not None:
+        input = build(path, node.coerce, input)
     task = NodeTask(run, node, path, input, Task.triggers)
     if packet.timeout is not None:
         task.timeout = TimeoutPolicy.of(packet.timeout)

@@ -13,6 +13,7 @@ from twinstep.errors import CheckpointNotFoundError, InvalidUpdateError, did_you
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import record_row, route
 from twinstep.pregel.forks import approve
+from twinstep.pregel.isolation import isolate
 from twinstep.pregel.journal import commit_state, keep_unsaved, read_state
 from twinstep.pregel.lineage import Lineage
 from twinstep.pregel.run import QUESTIONS, Run
@@ -154,7 +155,7 @@ def _as_input(run: Run, values: Any, done: Sequence[NodeTask]) -> Program[None]:
     """Start over with an input, which waits to be run."""
     run.step = -1 if run.step == -2 else run.step + 1
     run.state.drop_pending()
-    run.state.apply((run.spec.input(values),))
+    run.state.apply((isolate(run.spec.input(values)),))
     yield from _store(run, "input")
 
 
@@ -189,7 +190,7 @@ def _task(run: Run, name: str, update: StateUpdate) -> Program[NodeTask]:
     if name == START:
         run.spec.input(update.values)  # refuses what is no input
     task = NodeTask(run, node, (run.id, run.ns, run.step, "pull", name), None, ())
-    values = dict(run.spec.input(update.values))[START] if name == START else update.values
+    values = dict(isolate(run.spec.input(update.values)))[START] if name == START else update.values
     token = SCOPE.set(task)
     try:
         task.writes = yield from route(task, node, values)
