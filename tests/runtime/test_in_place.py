@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from collections import Counter, OrderedDict, defaultdict, deque
 from copy import deepcopy
@@ -16,7 +17,7 @@ from twinstep.channels import UntrackedValue
 from twinstep.func import entrypoint
 from twinstep.graph import START, StateGraph
 from twinstep.pregel.isolation import Contents, own
-from twinstep.types import Command, Overwrite, Send, interrupt
+from twinstep.types import Command, Overwrite, RetryPolicy, Send, interrupt
 
 MANY = 300
 
@@ -77,21 +78,41 @@ def test_a_resumed_run_sees_what_was_seen_before(lane, saver, thread, durability
 def test_paths_and_consumers_do_not_change_the_state(lane, saver, thread, rows):
     def path(state: Any) -> str:
         hack(state)
-        return "look"
+        return "wait"
 
-    build = StateGraph(State).add_node("a", lambda s: given_state(3)).add_node("look", look)
-    graph = build.add_edge(START, "a").add_conditional_edges("a", path, ["look"]).compile(saver)
+    def take(chunk: Any) -> None:
+        mode, data = chunk
+        for part in (data,) if mode == "values" else (data.get("a"), data.get("input"), data.get("result")):
+            spoil(part)
+
+    build = StateGraph(State).add_node("a", lambda s: given_state(3)).add_node("wait", lambda s: None)
+    build.add_node("look", look).add_edge(START, "a").add_conditional_edges("a", path, ["wait"])
+    graph = build.add_edge("wait", "look").compile(saver)
     expected = {**given_state(rows), "rows": given_state(rows)["rows"] + given_state(3)["rows"]}
-    for mode, chunk in graph.stream(given_state(rows), thread, stream_mode=["values", "updates", "tasks"]):
-        for update in (chunk, chunk.get("a"), chunk.get("input"), chunk.get("result")):
-            if mode != "values" or update is chunk:
-                spoil(update)
-    assert lane.state(graph, thread).values["seen"] == [expected]
-    for state in lane.history(graph, thread):
-        spoil(state.values)
-        for task in state.tasks:
-            spoil(task.result)
-    assert lane.state(graph, thread).values["seen"] == [expected]
+    lane.consume(take, graph, given_state(rows), thread, stream_mode=["values", "updates", "tasks"])
+    for _ in range(2):
+        assert lane.state(graph, thread).values == {**expected, "seen": [expected]}
+        for state in [lane.state(graph, thread), *lane.history(graph, thread)]:
+            for values in (state.values, *(task.result for task in state.tasks)):
+                spoil(values)
+
+
+def test_a_consumer_that_changes_the_input_it_is_shown_does_not_change_the_nodes(thread):
+    seen: list[Any] = []
+
+    async def run() -> None:
+        shown = asyncio.Event()
+
+        async def node(state: Any) -> None:
+            await asyncio.wait_for(shown.wait(), 5)
+            seen.append(state["rows"])
+
+        async for chunk in row(node).compile().astream(given_state(3), stream_mode="tasks"):
+            spoil(chunk.get("input"))
+            shown.set()
+
+    asyncio.run(run())
+    assert seen == [given_state(3)["rows"]]
 
 
 def spoil(values: Any) -> None:
@@ -112,24 +133,33 @@ def test_a_container_that_a_node_returns_may_be_the_one_that_it_was_given(lane, 
 
 
 def test_what_is_done_afterwards_to_what_was_returned_or_passed_does_not_reach_the_state(lane, saver, thread):
-    kept = [given_state(MANY)]
+    given, update, command = (given_state(n) for n in (MANY, 5, 6))
+    returned: list[Any] = []
 
     def returns(state: Any) -> Any:
-        hack(kept[0])  # the input of the run
-        kept.append(given_state(3))
-        return kept[1] if len(kept) == 2 else {"tree": kept[1]["tree"], "rows": Overwrite(kept[1]["rows"])}
+        hack(given)
+        returned.append(given_state(3))
+        replaces = bool(state["seen"])
+        return {**returned[-1], "rows": Overwrite(returned[-1]["rows"])} if replaces else returned[-1]
 
-    def spoils(state: Any) -> Any:
-        hack(kept[-1])
-        return look(state)
+    def spoils(state: Any) -> None:
+        hack(returned[-1])
 
-    graph = row(returns, spoils).compile(saver)
-    first = lane.invoke(graph, kept[0], thread)["seen"][0]
+    graph = row(returns, spoils, look).compile(saver)
+    first = lane.invoke(graph, given, thread)["seen"][0]
     assert first == {"tree": given_state()["tree"], "rows": given_state(MANY)["rows"] + given_state(3)["rows"]}
-    update = given_state(3)
     lane.update(graph, thread, update, as_node="n0")
     hack(update)
-    assert lane.invoke(graph, None, thread)["seen"][1]["rows"] == first["rows"] + given_state(3)["rows"]
+    expected = {**first, "rows": first["rows"] + given_state(5)["rows"]}
+    assert lane.invoke(graph, None, thread)["seen"][1] == expected
+
+    def hacks(state: Any) -> None:
+        hack(command)
+
+    again = row(hacks, look).compile(saver)
+    expected = {**first, "rows": expected["rows"] + given_state(6)["rows"]}
+    assert lane.invoke(again, Command(update=command, goto="n0"), thread)["seen"][2] == expected
+    assert lane.invoke(graph, {}, thread)["seen"][3] == given_state(3)
 
 
 def test_packets_with_one_payload_do_not_share_it(lane):
@@ -144,23 +174,32 @@ def test_packets_with_one_payload_do_not_share_it(lane):
     assert payload == {"rows": [1]}
 
 
-def test_a_nested_graph_and_an_entrypoint_work_on_their_own(lane, saver, thread):
+def test_a_nested_graph_works_on_a_state_of_its_own(lane, saver, thread):
     graph = row(row(hack, look).compile(), look).compile(saver)
     assert lane.invoke(graph, given_state(MANY), thread)["seen"] == [given_state(MANY)] * 2
 
-    @entrypoint(checkpointer=saver)
+
+def test_an_entrypoint_works_on_copies_of_its_input_and_of_what_it_saved(lane, saver, thread):
+    before: list[Any] = []
+
+    @entrypoint(checkpointer=saver, retry_policy=RetryPolicy(max_attempts=2, initial_interval=0))
     def flow(input: Any, previous: Any) -> Any:
+        before.append(deepcopy((input, previous)))
         hack(input)
         if previous:
             hack(previous)
+            interrupt("?")
+            if len(before) == 3:
+                raise ConnectionError
         return entrypoint.final(value=previous, save=given_state(3))
 
-    input, other = given_state(3), {"configurable": {"thread_id": "2"}}
-    lane.invoke(flow, input, other)
-    assert input == given_state(3)
+    lane.invoke(flow, given_state(3), thread, durability="exit")
+    lane.invoke(flow, given_state(4), thread, durability="exit")
     spoilt = given_state(3)
     hack(spoilt)
-    assert [lane.invoke(flow, input, other) for _ in range(2)] == [spoilt] * 2
+    assert lane.invoke(flow, Command(resume=1), thread) == spoilt
+    assert before[1:3] == [(given_state(4), given_state(3))] * 2
+    assert [previous for _, previous in before] == [None, *[given_state(3)] * 3]
 
 
 @dataclass

@@ -172,6 +172,21 @@ def test_reducers_that_change_items_are_noticed(lane, saver, thread, reducer):
     assert seen == ([9, 8, 7, 7] if reducer is counting else [0] * 4)
 
 
+def test_a_reducer_that_changes_items_and_fails_leaves_what_is_kept(lane, saver, thread):
+    def failing(left: list[Any], right: list[Any]) -> list[Any]:
+        if "fail" in right:
+            counting(left, right)[1]["seen"] = "spoilt"
+            raise ValueError("refused")
+        return left + right
+
+    graph = graph_of(saver, lambda state: {"log": ["reply"]}, failing)
+    before = talk(lane, graph, thread)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="refused"):
+            lane.invoke(graph, {"log": ["fail"]}, thread)
+        assert lane.state(graph, thread).values["log"][:LONG] == before["log"][:LONG]
+
+
 @pytest.mark.parametrize("mode", ["values", "updates", "checkpoints"])
 def test_what_a_consumer_of_the_stream_changes_is_not_taken_for_what_is_on_record(saver, thread, mode):
     graph = graph_of(saver, lambda state: {"log": ["reply"]})
@@ -485,6 +500,21 @@ def test_a_program_whose_key_has_another_name(lane, saver, thread):
         result = lane.invoke(graph, {"diary": ["x"]}, thread)
     assert len(result["diary"]) == LONG + 1 + 8 + 8
     assert both(lane, saver, graph, thread) == result
+
+
+def test_a_migration_that_changes_items_in_place(lane, saver, thread):
+    def migrate(values: Any) -> Any:
+        values["log"][3]["seen"] += 1
+        return values
+
+    talk(lane, graph_of(saver, lambda state: {"log": ["reply"]}), thread)
+    builder = StateGraph(State).add_node("node", lambda state: {"log": ["new"]}).add_edge(START, "node")
+    graph = builder.compile(saver, version=1, migrations={0: migrate})
+    assert [lane.state(graph, thread).values["log"][3]["seen"] for _ in range(2)] == [1, 1]
+    for _ in range(2):
+        result = lane.invoke(graph, {"log": ["x"]}, thread)
+        assert result["log"][3]["seen"] == 1
+        assert both(lane, saver, graph, thread) == result
 
 
 def test_an_entrypoint_that_returns_all_it_has(lane, saver, thread):

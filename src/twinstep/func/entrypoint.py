@@ -226,7 +226,7 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def _output(view: Any) -> Any:
-    return view.value(END)
+    return view.get(END)  # nobody else reads it
 
 
 def _writes(result: Any) -> list[Write]:

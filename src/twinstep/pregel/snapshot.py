@@ -195,7 +195,7 @@ class Follower(NamedTuple):
     def writes(self) -> list[TaskWrites]:
         """Return what the tasks wrote that led to it."""
         return [
-            TaskWrites(t.id, t.name, [(k, self.view.value(k) if v is SAME_AS_STATE else v) for k, v in t.writes])
+            TaskWrites(t.id, t.name, [(k, self.view.get(k) if v is SAME_AS_STATE else v) for k, v in t.writes])
             for t in self.checkpoint.writes
         ]
 
