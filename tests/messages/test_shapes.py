@@ -158,6 +158,9 @@ def test_a_copy_is_equal_and_has_fields_of_its_own(made: Any) -> None:
     other.name = "ann"
     assert (message.name, other.name) == (None, "ann")
     assert made(other) == other != message
+    third = made(other)
+    third.name = "bo"
+    assert other.name == "ann"
 
 
 def test_what_is_read_of_a_message_is_made_once_and_belongs_to_it() -> None:

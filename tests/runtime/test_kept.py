@@ -250,8 +250,8 @@ class Shouted(str):
 
 
 def shown(messages: list[Any]) -> list[Any]:
-    """Return all that the first two messages hold."""
-    return [(type(message.content), repr(message)) for message in messages[:2]]
+    """Return all that the first messages hold."""
+    return [(type(message.content), repr(message)) for message in messages[:3]]
 
 
 @pytest.mark.parametrize(
@@ -263,26 +263,26 @@ def shown(messages: list[Any]) -> list[Any]:
         lambda m: m[0].additional_kwargs.update(a=1),
         lambda m: m[1].usage_metadata.update(input_tokens=True),
         lambda m: setattr(m[1], "usage_metadata", None),
+        lambda m: m[2].content[0].update(text="changed"),
+        lambda m: setattr(m[0], "id", "changed"),
+        lambda m: [AIMessage(m[0].content, id=m[0].id)],
     ],
-    ids=["content", "class", "field", "made", "nested", "unset"],
+    ids=["content", "class", "field", "made", "nested", "unset", "block", "id", "replaced"],
 )
 def test_a_message_changed_in_place_is_on_record_once_its_key_is_written(lane, saver, thread, change):
     register_type(Shouted)
 
     def node(state: Any) -> Any:
-        messages = state["messages"]
-        if len(messages) == 13:
-            change(messages)
-        return {"messages": [AIMessage("b", id=f"a{len(messages)}", usage_metadata=dict(usage))]}
+        n = len(state["messages"])
+        also = change(state["messages"]) if n == 13 else None
+        return {"messages": [*(also or ()), AIMessage("b", id=f"a{n}", usage_metadata={"input_tokens": 1})]}
 
-    usage: Any = {"input_tokens": 1}
-    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile(saver)
+    graph, known = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile(saver), []
     for n in range(9):
-        result = lane.invoke(graph, {"messages": [HumanMessage("hi", id=f"h{n}")]}, thread)["messages"]
-        if n == 6:
-            changed = shown(result)
-            assert changed != shown([HumanMessage("hi", id="h0"), AIMessage("b", id="a1", usage_metadata=usage)])
-    assert shown(result) == shown(both(lane, saver, graph, thread)["messages"]) == changed
+        said: Any = [{"type": "text", "text": "hi"}] if n == 1 else "hi"
+        result = lane.invoke(graph, {"messages": [HumanMessage(said, id=f"h{n}")]}, thread)["messages"]
+        known.append(shown(result))
+    assert known[5] != known[6] == known[8] == shown(both(lane, saver, graph, thread)["messages"])
 
 
 def test_what_cannot_be_stored_is_named_with_its_place(lane, saver, thread):
