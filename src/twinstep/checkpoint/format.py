@@ -130,12 +130,9 @@ class Place(NamedTuple):
         return f"thread '{self.thread_id}', namespace '{self.ns}'"
 
 
-Parts = tuple[str | None, ...]
-"""What, besides thread and namespace, tells where a blob belongs."""
-
-
-def _where(place: Place, parts: Parts) -> bytes:
-    return repr((*place, *parts)).encode("utf-8", "surrogatepass")
+def _where(place: Place, rest: str) -> bytes:
+    """Return what tells where a blob belongs: the `repr` of a tuple of thread, namespace and the rest."""
+    return f"({place.thread_id!r}, {place.ns!r}, {rest})".encode()
 
 
 _blank = blake2b(digest_size=16)
@@ -190,7 +187,7 @@ def encode_checkpoint(serde: Serializer, place: Place, c: Checkpoint) -> Checkpo
     if c.version:
         fields.append(c.version)
     try:
-        blob = _sealed(serde, _where(place, (c.id, c.parent, c.base)), fields)
+        blob = _sealed(serde, _where(place, f"{c.id!r}, {c.parent!r}, {c.base!r}"), fields)
     except EncodingError:
         _name_culprit(serde, c)
         raise
@@ -215,7 +212,7 @@ def decode_checkpoint(serde: Serializer, place: Place, row: CheckpointRow) -> Ch
         CheckpointCorruptError: the row is not what was written here.
         UnknownTypeError: a value has a type that this program has not registered.
     """
-    where = _where(place, (row.id, row.parent, row.base))
+    where = _where(place, f"{row.id!r}, {row.parent!r}, {row.base!r}")
     fields = _opened(serde, place, where, row.blob, "checkpoint '{}'", row.id)
     step, source, run, updated, changes, writes, metadata, *version = fields
     tasks = [
@@ -236,7 +233,7 @@ class Shelf:
 
     def __init__(self, serde: Serializer, place: Place, checkpoint: str, run: str) -> None:
         self._serde, self._place, self.checkpoint, self.run = serde, place, checkpoint, run
-        self._where = f"({place.thread_id!r}, {place.ns!r}, {checkpoint!r}, {run!r}".encode()
+        self._where = _where(place, f"{checkpoint!r}, {run!r}")[:-1]
 
     def encode(self, id: str, record: Record) -> RecordRow:
         """Turn a record into its row; errors as in `encode_checkpoint`."""
@@ -308,12 +305,12 @@ def decode_record(serde: Serializer, place: Place, row: RecordRow) -> Record:
 
 def encode_info(serde: Serializer, place: Place, info: dict[str, Any]) -> bytes:
     """Turn the facts about a run into bytes for the head."""
-    return _sealed(serde, _where(place, ("info",)), info, at="run")
+    return _sealed(serde, _where(place, "'info'"), info, at="run")
 
 
 def decode_info(serde: Serializer, place: Place, blob: bytes) -> dict[str, Any]:
     """Turn the head's bytes back into the facts about a run."""
-    info: dict[str, Any] = _opened(serde, place, _where(place, ("info",)), blob, "run info")
+    info: dict[str, Any] = _opened(serde, place, _where(place, "'info'"), blob, "run info")
     return info
 
 
