@@ -77,6 +77,11 @@ class BaseChannel(ABC, Generic[Value, Update]):
         """Whether `update` runs no code of the user, and leaves the items of a list as they are."""
         return False
 
+    @property
+    def holds_objects(self) -> bool:
+        """Whether the value is known to be a list of objects, none of which is a list, dict or set."""
+        return False
+
     def only_grows(self, values: Sequence[Update]) -> bool:
         """Tell whether an update with these values adds items to a list and leaves those it has where they are."""
         return False

@@ -188,6 +188,10 @@ class Conversation(BinaryOperatorAggregate[Any, Any]):
     def keeps_items(self) -> bool:
         return True
 
+    @property
+    def holds_objects(self) -> bool:
+        return self._talk is not None and self._talk.messages is self.value
+
     def blank(self) -> Self:
         new = super().blank()
         new.format, new._talk = self.format, None
@@ -217,8 +221,7 @@ class Conversation(BinaryOperatorAggregate[Any, Any]):
 
     def _known(self) -> Talk | None:
         """Return what is known of the messages, if they are still those of the last fold."""
-        talk = self._talk
-        return talk.copy() if talk is not None and talk.messages is self.value else None
+        return self._talk.copy() if self._talk is not None and self.holds_objects else None
 
 
 def is_add_messages(reducer: Any) -> bool:

@@ -25,12 +25,15 @@ class Contents:
     """What is known of what is in a container, so that it is looked at once and not at each copy.
 
     Of a list that has only grown, what was added to it is looked at alone.
+
+    Args:
+        objects: how many items of a list, its first, are known to be no containers.
     """
 
     __slots__ = ("_plain", "_seen")
 
-    def __init__(self) -> None:
-        self._seen: _Seen = (0, False, ())
+    def __init__(self, objects: int = 0) -> None:
+        self._seen: _Seen = (objects, False, ())
         self._plain = 0
 
     def grown(self) -> Contents:
