@@ -42,7 +42,7 @@ def test_heavy_modules_wait_until_they_are_used(module, loaded):
 
 
 def test_the_front_doors_load_few_modules(loaded):
-    assert len(loaded) <= 260
+    assert len(loaded) <= 250
 
 
 def test_an_installation_brings_few_distributions():

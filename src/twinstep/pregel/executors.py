@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.pregel.action import Action, holdable
-from twinstep.pregel.remote import Told, describe, finished, outcome_of, perform
 from twinstep.pregel.task import Task
 from twinstep.pregel.workers import THREADS
 from twinstep.scope import require_scope
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
+
+    from twinstep.pregel.remote import Told
 
 Where = Literal["inline", "thread", "process"] | Executor | None
 """Where code runs; None: where the driver sees fit."""
@@ -120,6 +121,8 @@ def reference_of(action: Action) -> str:
 
 
 def _call(action: Action, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from twinstep.pregel.remote import finished  # only programs that name an executor pay for it
+
     fn = action.fn.invoke if action.is_runnable else action.fn
     try:
         return finished(fn(*args, **kwargs))
@@ -153,6 +156,7 @@ async def _process(reference: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     from asyncio import CancelledError, wrap_future
 
     from twinstep.pregel.processes import submit
+    from twinstep.pregel.remote import describe, outcome_of
 
     task = _task()
     tell = _teller(task)
@@ -168,6 +172,8 @@ async def _process(reference: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 async def _job(executor: Any, reference: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a function as a job of an executor; what it tells arrives with its outcome."""
     from asyncio import wrap_future
+
+    from twinstep.pregel.remote import describe, outcome_of, perform
 
     task = _task()
     future = executor.submit(perform, describe(reference, task, args, kwargs))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from hashlib import blake2b
-from hmac import compare_digest
 from typing import Any, Protocol, Self, runtime_checkable
 
 from twinstep.errors import CheckpointCorruptError, InvalidConfigError
@@ -178,7 +177,7 @@ class EncryptedSerializer(Serializer):
             raise CheckpointCorruptError(
                 f"A value cannot be decrypted ({type(error).__name__}): the key is another one, or it was changed."
             ) from error
-        if not compare_digest(plaintext[:_PLACE], _digest(place, _PLACE)):
+        if plaintext[:_PLACE] != _digest(place, _PLACE):
             raise CheckpointCorruptError("A value was encrypted for another place than the one where it stands.")
         return plaintext[_PLACE:]
 
