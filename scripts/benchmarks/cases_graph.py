@@ -316,10 +316,11 @@ def compiling(side: Side) -> Timed:
 
 IMPORTS = "import {package}.graph, {package}.func, {package}.types"
 IMPORT = """
-import json, sys, time
+import sys, time
 start = time.process_time()
 {imports}
 cpu, modules = time.process_time() - start, len(sys.modules)
+import json
 from importlib.metadata import packages_distributions
 loaded = {{name.partition(".")[0] for name in sys.modules}}
 dists = {{dist for name, found in packages_distributions().items() if name in loaded for dist in found}}
