@@ -18,6 +18,8 @@ _CONCRETE: dict[Any, Callable[[], Any]] = {
     collections.abc.MutableMapping: dict,
 }
 
+_LIST = frozenset({list})
+
 
 def initial(typ: Any) -> Any:
     """Return what a type starts as (`list` -> `[]`, `int` -> `0`), or MISSING when it cannot be made from nothing."""
@@ -77,9 +79,7 @@ class BinaryOperatorAggregate(Folding[Value, Update]):
         return self.operator is operator.add
 
     def only_grows(self, values: Sequence[Any]) -> bool:
-        return (
-            self.operator is operator.add and type(self.value) is list and all(type(value) is list for value in values)
-        )
+        return self.operator is operator.add and type(self.value) is list and _LIST.issuperset(map(type, values))
 
     def blank(self) -> Self:
         new = super().blank()

@@ -7,7 +7,7 @@ that are in the state. Objects of other classes are shared, and with them what t
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 from twinstep.serde.kinds import SCALARS
@@ -18,7 +18,12 @@ CONTAINERS: Final = frozenset({list, dict, set, deque, defaultdict, OrderedDict,
 COPIED: Final = CONTAINERS | {Overwrite}
 _FLAT: Final = frozenset({set, bytearray})
 _DICT: Final = frozenset({dict})
-_Seen = tuple[int, bool, tuple[Any, ...]]
+_SMALL: Final = 32
+"""Containers in one, itself included, up to which it is copied as a tree: what is in it twice is two in the copy."""
+_Seen = tuple[int, bool, tuple[Any, ...], bool]
+
+
+_UNSEEN: Final[_Seen] = (0, False, (), True)
 
 
 class Contents:
@@ -33,7 +38,7 @@ class Contents:
     __slots__ = ("_plain", "_seen")
 
     def __init__(self, objects: int = 0) -> None:
-        self._seen: _Seen = (objects, False, ())
+        self._seen: _Seen = (objects, False, (), True) if objects else _UNSEEN
         self._plain = 0
 
     def grown(self) -> Contents:
@@ -44,26 +49,32 @@ class Contents:
 
     def first(self, many: int) -> Contents:
         """Return what is known of a list that begins with so many items of this one."""
-        new, (count, rows, deep) = self.grown(), self._seen
+        new, (count, rows, deep, small) = self.grown(), self._seen
         if many < count:
-            new._seen = (many, rows and many > 0, tuple(place for place in deep if place < many))
+            new._seen = (many, rows and many > 0, tuple(place for place in deep if place < many), small)
         new._plain = min(many, self._plain)
         return new
 
     def copy(self, value: Any) -> Any:
         """Return a copy that shares no container with the value."""
-        _, rows, deep = self.look(value)
+        seen = self._seen
+        _, rows, deep, small = seen if seen[0] == len(value) else self.look(value)
         new = list(map(dict.copy, value)) if rows else value.copy()
-        if deep:
+        if small:
+            for place in deep:
+                new[place] = _tree(value[place])
+        else:
             memo = {id(value): new}
             for place in deep:
                 new[place] = _copy(value[place], memo)
         return new
 
     def look(self, value: Any) -> _Seen:
-        """Look at what was not looked at yet; return the number of items, whether all are dicts, and the deep places.
+        """Look at what was not looked at yet.
 
-        Deep is a place of what has to be copied with what is in it; any dict is, if not all items are dicts.
+        Returns:
+            The number of items; whether all are dicts; the places of what is to be copied with what is in it (any dict,
+            if not all items are dicts); whether all that is there is small.
         """
         if self._seen[0] != len(value):
             self._seen = _look(value, *self._seen)
@@ -78,7 +89,11 @@ class Contents:
 
 def own(value: Any) -> Any:
     """Return a container as a copy that shares no container with it, and any other value as it is."""
-    return Contents().copy(value) if type(value) in CONTAINERS else value
+    if type(value) not in CONTAINERS:
+        return value
+    if CONTAINERS.isdisjoint(map(type, value.values() if isinstance(value, dict) else value)):
+        return value.copy()
+    return Contents().copy(value)
 
 
 def isolate(writes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -92,33 +107,52 @@ def isolate(writes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return writes
 
 
-def _look(value: Any, count: int, rows: bool, deep: tuple[Any, ...]) -> _Seen:
+def _look(value: Any, count: int, rows: bool, deep: tuple[Any, ...], small: bool) -> _Seen:
     """Look at a value, of which that is known if it is a list that begins with items looked at before."""
-    if type(value) is not list:
-        return len(value), False, tuple(_places(_items(value)))
-    if count > len(value):
-        count, rows, deep = 0, False, ()
-    kinds = set(map(type, value[count:]))
-    if kinds == _DICT and (rows or not count):
-        added = enumerate(value[count:], count)
-        holding = tuple(n for n, item in added if not CONTAINERS.isdisjoint(map(type, item.values())))
-        return len(value), True, deep + holding
-    if rows:  # no longer
-        count, deep = 0, ()
-    elif kinds.isdisjoint(CONTAINERS):
-        return len(value), False, deep
-    return len(value), False, (*deep, *_places(enumerate(value[count:], count)))
+    if type(value) is not list or count > len(value):
+        count, rows, deep, small = _UNSEEN
+    added = value[count:] if count else value
+    if type(value) is list and not rows and CONTAINERS.isdisjoint(map(type, added)):
+        return len(value), False, deep, small
+    if type(value) is list and (rows or not count) and _DICT.issuperset(map(type, added)):
+        rows = True
+        found = [n for n, item in enumerate(added, count) if not CONTAINERS.isdisjoint(map(type, item.values()))]
+    else:
+        if rows:  # no longer
+            count, rows, deep, small = _UNSEEN
+            added = value
+        found = [place for place, item in _items(added, count) if type(item) in CONTAINERS]
+    return len(value), rows, (*deep, *found), small and all(_is_small(value[place]) for place in found)
 
 
-def _places(items: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
-    return (place for place, item in items if type(item) in CONTAINERS)
-
-
-def _items(container: Any) -> Iterable[tuple[Any, Any]]:
+def _items(container: Any, start: int = 0) -> Iterable[tuple[Any, Any]]:
     """Return what may be a container in a container, each with its place."""
     if isinstance(container, dict):
         return container.items()
-    return () if type(container) in _FLAT else enumerate(container)
+    return () if type(container) in _FLAT else enumerate(container, start)
+
+
+def _is_small(value: Any) -> bool:
+    """Tell whether few containers are in one; if it is in itself, they are without end."""
+    waiting = [value]
+    for container in waiting:
+        waiting.extend(item for _, item in _items(container) if type(item) in CONTAINERS)
+        if len(waiting) > _SMALL:
+            return False
+    return True
+
+
+def _tree(value: Any) -> Any:
+    """Return a copy of a small container with all that are in it."""
+    if type(value) is list:
+        return [_tree(item) if type(item) in CONTAINERS else item for item in value]
+    if type(value) is dict:
+        return {key: _tree(item) if type(item) in CONTAINERS else item for key, item in value.items()}
+    new = value.copy()
+    for place, item in _items(value):
+        if type(item) in CONTAINERS:
+            new[place] = _tree(item)
+    return new
 
 
 def _copy(value: Any, memo: dict[int, Any]) -> Any:

@@ -50,7 +50,7 @@ class State:
 
     def _show(self, name: str, channel: BaseChannel[Any, Any], value: Any, begins: Contents | None = None) -> None:
         if name in self.spec.shared:
-            if begins is None and channel.holds_objects:
+            if begins is None and type(value) is list and channel.holds_objects:
                 begins = Contents(len(value))
             self.view.put(name, value, begins)
         if channel.transient:
