@@ -22,7 +22,7 @@ class State:
         updated: channels whose update may start a node in the next superstep, in the order of their update.
         dirty: channels that changed since the last checkpoint.
         armed: transient channels that are available, hence cleared by the next superstep unless written again.
-        kept: of the channels whose list has only grown since the last checkpoint, how many items are on record.
+        kept: of the lists that have only grown since the last checkpoint, how many items are on record.
     """
 
     __slots__ = ("armed", "channels", "dirty", "kept", "spec", "updated", "view")
@@ -129,7 +129,7 @@ class State:
 
     def stored(self) -> None:
         """Take note that the state is on record as it is."""
-        for name in self.dirty:
+        for name in self.spec.growing & self.dirty:
             value = self.channels[name].value
             if type(value) is list:
                 self.kept[name] = len(value)
