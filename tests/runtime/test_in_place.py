@@ -179,6 +179,21 @@ def test_a_nested_graph_works_on_a_state_of_its_own(lane, saver, thread):
     assert lane.invoke(graph, given_state(MANY), thread)["seen"] == [given_state(MANY)] * 2
 
 
+def test_the_next_attempt_does_not_see_what_the_one_before_it_did(lane):
+    seen: list[Any] = []
+
+    def fail_twice(state: Any) -> None:
+        seen.extend(look(state)["seen"])
+        hack(state)
+        if len(seen) < 3:
+            raise ConnectionError
+
+    policy = RetryPolicy(max_attempts=3, initial_interval=0)
+    graph = StateGraph(State).add_node(fail_twice, retry_policy=policy).add_edge(START, "fail_twice").compile()
+    lane.invoke(graph, given_state(3))
+    assert seen == [given_state(3)] * 3
+
+
 def test_an_entrypoint_works_on_copies_of_its_input_and_of_what_it_saved(lane, saver, thread):
     before: list[Any] = []
 

@@ -48,7 +48,8 @@ def attempts(task: Task) -> Program[Any]:
         task.begin()
         try:
             kwargs = action.fill(task, task.args, task.kwargs) if action.inject else task.kwargs
-            result = yield Call(action, task.args, kwargs, task, task.timeout)
+            args = task.args_of_attempt() if task.retry else task.args
+            result = yield Call(action, args, kwargs, task, task.timeout)
             if task.pending:
                 yield from _join(task)
                 task.pending = None  # they hold their caller

@@ -112,6 +112,10 @@ class Task:
         """Whether the outcome is looked up in a cache, and kept there."""
         return self.cache is not None and self.run.cache is not None
 
+    def args_of_attempt(self) -> tuple[Any, ...]:
+        """Return what an attempt is given; a node gets copies, so that none sees what the one before it did."""
+        return self.args
+
     @property
     def position(self) -> Path:
         """The path without what tells one run of the same step from another: ids, and the number of a root's step."""
@@ -402,6 +406,9 @@ class NodeTask(Task):
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
         super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
         self.node, self.triggers = node, triggers
+
+    def args_of_attempt(self) -> tuple[Any, ...]:
+        return tuple(map(own, self.args))
 
     @property
     def public_path(self) -> Path:
