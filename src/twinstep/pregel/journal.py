@@ -175,8 +175,8 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     elif run.parent is not None and run.durability == "exit":  # one checkpoint for all supersteps since the last
         writes = [TaskWrites("", run.spec.name, run.written[run.kept :])]
         run.kept = len(run.written)
-    for written in writes:
-        if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
+    if run.spec.functional:  # the return value; what is saved for the next run is a channel of its own
+        for written in writes:
             written.writes[:] = [write for write in written.writes if write[0] == END]
     base, changes = changes_since(run, id, source, writes)
     refer_to_state(state, changes, writes)
