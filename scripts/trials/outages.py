@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -172,9 +173,11 @@ def _kill_sessions(server: Any) -> None:
 
 
 def _wait_for(server: Any) -> None:
-    """Wait until the server has recovered."""
+    """Wait until the server has recovered: it may still let somebody in just before it ends all sessions."""
     while True:
-        with suppress(psycopg.OperationalError), psycopg.connect(server.get_uri()):
+        with suppress(psycopg.OperationalError), psycopg.connect(server.get_uri()) as session:
+            time.sleep(0.1)
+            session.execute("SELECT 1")
             return
 
 
