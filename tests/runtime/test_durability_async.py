@@ -18,6 +18,7 @@ from twinstep.checkpoint.rows import Commit
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointStorageError
 from twinstep.func import entrypoint, task
+from twinstep.pregel import drive_sync
 from twinstep.types import Command, interrupt
 
 
@@ -100,6 +101,21 @@ def test_other_modes_and_a_listener_of_checkpoints_wait(lane, held, thread, dura
     else:
         lane.invoke(graph, {"x": 1}, thread, durability="exit")
         assert seen == [1, 1, 1]
+
+
+@pytest.mark.parametrize("quick", [0, LONG])
+def test_a_superstep_that_is_short_waits_for_the_write_before_it(held, thread, monkeypatch, quick):
+    """To hand it to a thread would take longer; of the first one it is not known how long it will take."""
+    monkeypatch.setattr(drive_sync, "QUICK", quick)
+    commit, here = held.commit, list[bool]()
+
+    def noted_commit(each: Commit) -> None:
+        here.append(threading.current_thread() is threading.main_thread())
+        commit(each)
+
+    held.commit = noted_commit
+    chain(*"abcde").compile(held).invoke({"x": 1}, thread, durability="async")
+    assert here == [True, False, *[quick > 0] * 3, True]
 
 
 def test_what_is_returned_is_stored(lane, held, another, thread):

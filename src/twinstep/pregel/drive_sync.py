@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
+from math import inf
 from queue import SimpleQueue
 from threading import Lock
 from types import CoroutineType
@@ -187,6 +188,9 @@ def _run_tasks(effect: RunTasks) -> None:
     tasks = effect.tasks
     if len(tasks) == 1:
         in_slot(tasks[0], copy_context(), settle, run_node(tasks[0]))
+        root = tasks[0].run.root
+        if root.pending is not None:
+            root.worked = time.perf_counter() - root.begun
         return
     gate = Lock()
     gate.acquire()
@@ -323,8 +327,14 @@ def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     return [failure for future in effect.futures if (failure := future.failure()) is not None]
 
 
+QUICK = 0.0002
+"""Seconds that a superstep has to take for a thread to be given the write beside it."""
+
+
 def _store_beside(effect: StoreBeside) -> Future[None]:
     future: Future[None] = Future()
+    root = effect.root
+    worked, root.worked = root.worked, inf
 
     def work() -> None:
         THREADS.busy()
@@ -335,7 +345,12 @@ def _store_beside(effect: StoreBeside) -> Future[None]:
         else:
             future.set_result(None)
 
-    THREADS.start(work)
+    if worked < QUICK:
+        effect.saver.commit(effect.commit)
+        future.set_result(None)
+    else:
+        THREADS.start(work)
+    root.begun = time.perf_counter()
     return future
 
 

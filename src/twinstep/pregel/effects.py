@@ -19,6 +19,7 @@ from twinstep.types import TimeoutPolicy
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from twinstep.pregel.run import Root
     from twinstep.pregel.task import NodeTask, Task
 
 T = TypeVar("T")
@@ -102,10 +103,14 @@ class Store:
 
 @dataclass(slots=True)
 class StoreBeside:
-    """Begin to store one transaction and go on at once; returns the future of its end."""
+    """Begin to store one transaction and go on at once; returns the future of its end.
+
+    A driver may as well wait for it, where the superstep beside the last one was over before it paid.
+    """
 
     saver: Journal
     commit: Commit
+    root: Root
 
 
 @dataclass(slots=True)

@@ -173,7 +173,7 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
             yield Wait(root.pending)
             root.pending = None
         if beside:
-            pending = root.pending = yield StoreBeside(run.saver, commit)
+            pending = root.pending = yield StoreBeside(run.saver, commit, root)
             pending.add_done_callback(root.note_end)
             return
         yield Store(run.saver, commit)

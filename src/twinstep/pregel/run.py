@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
@@ -43,7 +44,8 @@ class Root:
     Attributes:
         id: the run's id; a resumed run keeps it.
         broken: the first write that failed; nothing is started or written after it.
-        pending: the end of the write that goes on beside the superstep that runs.
+        pending: the end of the write that goes on beside the superstep that runs; begun: when that was.
+        worked: seconds from then to the end of that superstep, if it was one node in the caller's thread.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
         recorded: what was on record of it when the run was resumed, besides outcomes.
@@ -61,6 +63,7 @@ class Root:
         "answers",
         "asked",
         "base",
+        "begun",
         "broken",
         "epoch",
         "former_id",
@@ -76,6 +79,7 @@ class Root:
         "targets",
         "thread_id",
         "told",
+        "worked",
     )
     id: str
     thread_id: str | None
@@ -85,6 +89,8 @@ class Root:
         self.epoch: int = 0
         self.broken: BaseException | None = None
         self.pending: Future[None] | None = None
+        self.begun: float = 0.0
+        self.worked: float = inf
         self.answers: dict[Position, Any] = {}
         self.asked: dict[Position, str] = {}
         self.recorded: Sequence[Record] = ()
