@@ -189,8 +189,8 @@ def _run_tasks(effect: RunTasks) -> None:
     if len(tasks) == 1:
         in_slot(tasks[0], copy_context(), settle, run_node(tasks[0]))
         root = tasks[0].run.root
-        if root.pending is not None:
-            root.worked = time.perf_counter() - root.begun
+        if root.begun:
+            root.worked, root.begun = time.perf_counter() - root.begun, 0.0
         return
     gate = Lock()
     gate.acquire()
@@ -331,10 +331,14 @@ QUICK = 0.0002
 """Seconds that a superstep has to take for a thread to be given the write beside it."""
 
 
-def _store_beside(effect: StoreBeside) -> Future[None]:
-    future: Future[None] = Future()
+def _store_beside(effect: StoreBeside) -> Future[None] | None:
     root = effect.root
     worked, root.worked = root.worked, inf
+    if worked < QUICK:
+        effect.saver.commit(effect.commit)
+        root.begun = time.perf_counter()
+        return None
+    future: Future[None] = Future()
 
     def work() -> None:
         THREADS.busy()
@@ -345,11 +349,7 @@ def _store_beside(effect: StoreBeside) -> Future[None]:
         else:
             future.set_result(None)
 
-    if worked < QUICK:
-        effect.saver.commit(effect.commit)
-        future.set_result(None)
-    else:
-        THREADS.start(work)
+    THREADS.start(work)
     root.begun = time.perf_counter()
     return future
 

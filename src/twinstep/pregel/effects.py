@@ -105,7 +105,7 @@ class Store:
 class StoreBeside:
     """Begin to store one transaction and go on at once; returns the future of its end.
 
-    A driver may as well wait for it, where the superstep beside the last one was over before it paid.
+    Where the superstep beside the last one was over before that paid, it is waited for, and there is no future.
     """
 
     saver: Journal

@@ -174,7 +174,8 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
             root.pending = None
         if beside:
             pending = root.pending = yield StoreBeside(run.saver, commit, root)
-            pending.add_done_callback(root.note_end)
+            if pending is not None:
+                pending.add_done_callback(root.note_end)
             return
         yield Store(run.saver, commit)
     except (CheckpointStorageError, ThreadConflictError) as error:

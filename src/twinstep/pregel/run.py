@@ -44,8 +44,9 @@ class Root:
     Attributes:
         id: the run's id; a resumed run keeps it.
         broken: the first write that failed; nothing is started or written after it.
-        pending: the end of the write that goes on beside the superstep that runs; begun: when that was.
-        worked: seconds from then to the end of that superstep, if it was one node in the caller's thread.
+        pending: the end of the write that goes on beside the superstep that runs.
+        begun: when the last write was that could be beside a superstep; 0 once that superstep has ended.
+        worked: seconds from then to its end, if it was one node in the caller's thread.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
         recorded: what was on record of it when the run was resumed, besides outcomes.

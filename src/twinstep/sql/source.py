@@ -67,7 +67,7 @@ class Own:
             try:
                 yield self._conn
             finally:
-                if self._conn.info.transaction_status != TransactionStatus.IDLE:
+                if self._conn.pgconn.transaction_status != TransactionStatus.IDLE:
                     self._drop()
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Given:
     @contextmanager
     def _in_autocommit(self, conn: Conn) -> Iterator[None]:
         """Let transactions begin and end where the borrower says so."""
-        if conn.info.transaction_status != TransactionStatus.IDLE:
+        if conn.pgconn.transaction_status != TransactionStatus.IDLE:
             raise self._failed(
                 "The connection that was given is in a transaction of its owner; commit it, or give another connection."
             )
@@ -135,7 +135,7 @@ class Given:
         try:
             yield
         finally:
-            if not before and conn.info.transaction_status == TransactionStatus.IDLE:
+            if not before and conn.pgconn.transaction_status == TransactionStatus.IDLE:
                 conn.autocommit = False
 
 

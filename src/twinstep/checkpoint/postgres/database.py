@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import abc, errors
 from psycopg.adapt import Transformer
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus
@@ -39,15 +40,16 @@ PROGRAM = SqlProgram(Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, n)", b
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}"
 _FAULTS = (psycopg.Error, UnicodeError)
+_CONNECTIONS = 256
+"""For so many at most it is kept how they turn values into text and back."""
 
 
 class Session:
     """One transaction on a connection."""
 
-    def __init__(self, conn: Conn, begin: str) -> None:
-        self._conn = conn
-        self._transformer = Transformer(conn)
-        self._literal = self._transformer.as_literal
+    def __init__(self, conn: Conn, transformer: abc.Transformer, begin: str) -> None:
+        self._conn, self._transformer = conn, transformer
+        self._literal = transformer.as_literal
         self._unsent = [begin.encode()]
         self._writes = begin != _READ
 
@@ -75,8 +77,7 @@ class Session:
 
     def _written(self, sql: str, parameters: tuple[Any, ...]) -> bytes:
         """Return a statement with its parameters quoted in it."""
-        text: str = native(sql)
-        return text.encode() % tuple([self._literal(each) for each in parameters])
+        return _template(sql) % tuple([self._literal(each) for each in parameters])
 
     def commit(self) -> None:
         """End the transaction so that it is stored.
@@ -107,6 +108,7 @@ class Session:
         for result in self._send()[-n:]:
             self._transformer.set_pgresult(result)
             found.append(self._transformer.load_rows(0, result.ntuples, tuple))
+        self._transformer.set_pgresult(None)  # whose bytes would be kept with it
         return found
 
     def _send(self) -> list[PGresult]:
@@ -122,6 +124,12 @@ class Session:
         if results[-1].status == ExecStatus.FATAL_ERROR:
             raise errors.error_from_result(results[-1])
         return results
+
+
+@lru_cache(1024)
+def _template(sql: str) -> bytes:
+    text: str = native(sql)
+    return text.encode()
 
 
 class Database:
@@ -142,6 +150,7 @@ class Database:
         self._patience = lock_timeout
         self._write = _WRITE.format(max(1, int(lock_timeout * 1000)))
         self._ready = False
+        self._transformers: dict[tuple[Conn, bytes | None], abc.Transformer] = {}
         self._lent: AbstractContextManager[Conn] | None = None
         self._session: Session | None = None
 
@@ -164,11 +173,21 @@ class Database:
         self.open()
         lent = self._source.connection()
         try:
-            self._session = Session(lent.__enter__(), self._write)
+            self._session = self._begun(lent.__enter__(), self._write)
         except _FAULTS as error:
             raise self.failure(error) from error
         self._lent = lent
         return True
+
+    def _begun(self, conn: Conn, begin: str) -> Session:
+        """Return a transaction on a connection, with what turned its values into text and back before."""
+        key = conn, conn.pgconn.parameter_status(b"client_encoding")
+        found = self._transformers.get(key)
+        if found is None:
+            if len(self._transformers) == _CONNECTIONS:
+                self._transformers.clear()
+            found = self._transformers[key] = Transformer(conn)
+        return Session(conn, found, begin)
 
     def run(self, program: Program[T]) -> T:
         """Run a program in the transaction that has begun."""
@@ -200,7 +219,7 @@ class Database:
     def _transact(self, begin: str, program: Program[T]) -> T:
         try:
             with self._source.connection() as conn:
-                session = Session(conn, begin)
+                session = self._begun(conn, begin)
                 try:
                     result = session.run(program)
                     session.commit()
@@ -228,6 +247,7 @@ class Database:
 
     def close(self) -> None:
         """Let connections go that were opened here."""
+        self._transformers.clear()
         self._source.close()
 
     def forked(self) -> None:
