@@ -218,12 +218,17 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
 
     def _remember(self, commit: Commit, stand: Stand) -> None:
         """Take note of how a namespace stands after a commit."""
-        spaces = None if commit.claim else self._stands.get(commit.thread_id)
+        if commit.claim:  # others of the same transaction came before it
+            self._stands.pop(commit.thread_id, None)
+        self._keep(commit.thread_id, commit.ns, stand)
+
+    def _keep(self, thread_id: str, ns: str, stand: Stand) -> None:
+        spaces = self._stands.get(thread_id)
         if spaces is None or len(spaces) > _NAMESPACES:
-            spaces = self._stands[commit.thread_id] = {}
+            spaces = self._stands[thread_id] = {}
             if len(self._stands) > _THREADS:
                 del self._stands[next(iter(self._stands))]
-        spaces[commit.ns] = stand
+        spaces[ns] = stand
 
     def _stored_alone(self, job: Job) -> Exception | None:
         """Store a job in its own transaction, and return what is wrong with it."""

@@ -153,7 +153,13 @@ class SqlProgram:
 
     def load(self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None = None) -> Program[Loaded]:
         """Read a checkpoint; see `Journal.load`."""
-        stand = yield from self._stand(thread_id, ns)
+        stand = yield from self.stand(thread_id, ns)
+        return (yield from self.read(thread_id, ns, stand, checkpoint_id, known))
+
+    def read(
+        self, thread_id: str, ns: str, stand: Stand, checkpoint_id: str | None = None, known: Known | None = None
+    ) -> Program[Loaded]:
+        """Read a checkpoint of a namespace that stands so; see `Journal.load`."""
         epoch, holder, n, head = stand.epoch, stand.holder, stand.n, stand.head
         if head is None and n is not None and checkpoint_id is None:
             raise _damaged(thread_id, ns)
@@ -188,7 +194,7 @@ class SqlProgram:
         until = b"\xff" * 4 if before is None else pack(before)
         most = 2**62 if limit is None else limit
         rows = yield self._sql["page"], (thread_id, *self._key(thread_id, ns), until, most)
-        if not rows and before is None and limit != 0 and (yield from self._stand(thread_id, ns)).n is not None:
+        if not rows and before is None and limit != 0 and (yield from self.stand(thread_id, ns)).n is not None:
             raise _damaged(thread_id, ns)
         return [_checkpoint_row(row) for row in rows]
 
@@ -199,7 +205,7 @@ class SqlProgram:
             names.setdefault(thread_id, []).extend(() if ns is None else (ns,))
         return list(names.items())
 
-    def _stand(self, thread_id: str, ns: str) -> Program[Stand]:
+    def stand(self, thread_id: str, ns: str) -> Program[Stand]:
         """Read how a namespace stands."""
         rows = yield self._sql["stand"], (*self._key(thread_id, ns), thread_id)
         if not rows or rows[0][3] is None:  # not there, unless a damaged index hides it: another one must agree
@@ -231,7 +237,7 @@ class SqlProgram:
         if self._dialect.lock:
             yield from self._wait_for(thread_id)
         if stand is None:
-            stand = yield from self._stand(thread_id, ns)
+            stand = yield from self.stand(thread_id, ns)
             _check(commit, stand)
         elif self._dialect.verifies:
             yield self._sql["verify"], [stand.signature(thread_id, ns)]
@@ -301,7 +307,7 @@ class SqlProgram:
         stands = []
         yield from self._wait_for(thread_id)
         for edit in edits:
-            stand = yield from self._stand(thread_id, edit.ns)
+            stand = yield from self.stand(thread_id, edit.ns)
             if stand.n is not None and stand.head is None:
                 raise _damaged(thread_id, edit.ns)
             if stand.epoch != epoch or stand.at != (b"" if edit.expect is None else pack(edit.expect)):

@@ -190,21 +190,28 @@ class SqliteDatabase:
     def begin(self, wait: bool = True) -> bool:
         """Begin a transaction; the caller holds the lock until `commit` or `rollback` ends it.
 
-        Returns whether nobody has written since the last one that `commit` has ended: no other connection, of whatever
-        process, and nobody else who uses this one.
+        Returns what `untouched` does.
 
         Raises:
             BusyError: another process is in the way, and it was not to `wait`.
             TwinstepError: the schema's `failed` or `damaged`.
         """
         self._begin(_WRITE, wait)
-        self._execute("PRAGMA data_version")
-        self._version = self._fetch()[0][0]
-        return self._seen == (self._version, self._changes())
+        return self.untouched()
 
-    def _changes(self) -> int:
-        assert self._conn is not None
-        return self._conn.total_changes
+    def untouched(self) -> bool:
+        """Tell whether nobody has written since this was asked last, but for what `commit` has ended.
+
+        That is: no other connection, of whatever process, and nobody else who uses this one. Inside a transaction it is
+        told of what the transaction sees, and stays true until that ends.
+        """
+        conn = self._conn
+        if conn is None:
+            return False
+        self._execute("PRAGMA data_version")
+        self._version, seen = self._fetch()[0][0], self._seen
+        self._seen = self._version, conn.total_changes
+        return seen == self._seen
 
     def _begin(self, statement: str, wait: bool) -> None:
         if self._conn is None:
@@ -247,7 +254,8 @@ class SqliteDatabase:
     def commit(self) -> None:
         """End the transaction so that it is stored."""
         self._execute("COMMIT")
-        self._seen = (self._version, self._changes())
+        assert self._conn is not None
+        self._seen = self._version, self._conn.total_changes
 
     def rollback(self) -> None:
         """End the transaction without a trace, unless SQLite has done so already."""

@@ -116,6 +116,38 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
 
     # ------------------------------------------------------------------ transactions
 
+    def load(self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None) -> Loaded:
+        """Read the head of a namespace, which may be remembered, or one of its checkpoints."""
+        with self._db.lock:
+            return self._load(thread_id, ns, checkpoint_id, known)
+
+    def _load(
+        self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None, wait: bool = True
+    ) -> Loaded:
+        db, stand = self._db, self._stands.get(thread_id, {}).get(ns)
+        if stand is not None and checkpoint_id is None:
+            loaded = stand.loaded(known)
+            if loaded is not None and self._stand_so():
+                return loaded
+        return db.transact(self._read(thread_id, ns, checkpoint_id, known), write=False, wait=wait)
+
+    def _read(self, thread_id: str, ns: str, checkpoint_id: str | None, known: Known | None) -> Program[Loaded]:
+        """Read a checkpoint; if it is the head's, take note of how the namespace stands."""
+        self._stand_so()
+        stand = yield from _PROGRAM.stand(thread_id, ns)
+        loaded = yield from _PROGRAM.read(thread_id, ns, stand, checkpoint_id, known)
+        if checkpoint_id is None:
+            stand.tail.begin(loaded, known)
+            self._keep(thread_id, ns, stand)
+        return loaded
+
+    def _stand_so(self) -> bool:
+        """Tell whether namespaces stand as is remembered, and forget it if somebody else has written."""
+        if self._db.untouched():
+            return True
+        self._stands.clear()
+        return False
+
     async def aload(
         self, thread_id: str, ns: str, checkpoint_id: str | None = None, known: Known | None = None
     ) -> Loaded:
@@ -123,7 +155,7 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
         db = self._db
         if db.flowing and db.lock.acquire(blocking=False):
             try:
-                return db.transact(_PROGRAM.load(thread_id, ns, checkpoint_id, known), write=False, wait=False)
+                return self._load(thread_id, ns, checkpoint_id, known, wait=False)
             except BusyError:
                 pass
             finally:
@@ -147,6 +179,8 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
 
     def _remember(self, commit: Commit, stand: Stand) -> None:
         super()._remember(commit, stand)
+        assert stand.stored is not None
+        stand.tail.follow(commit, stand.stored)
         self._pages += _pages(commit)
 
     def _finish(self, job: Job) -> None:
