@@ -242,6 +242,8 @@ def test_finished_siblings_of_a_failed_node_are_kept_when_it_is_settled_by_an_up
     lane.update(graph, thread, {"log": ["by hand"]}, "bad")
     state = lane.state(graph, thread)
     assert (sorted(state.values["log"]), state.next) == (["by hand", "fine"], ("end",))
+    results = {task.name: task.result for task in lane.history(graph, thread)[1].tasks}
+    assert results == {"bad": {"log": ["by hand"]}, "fine": {"log": ["fine"]}}
 
 
 def test_an_update_replaces_what_an_entrypoint_returned_and_saved(lane, saver, thread):

@@ -19,7 +19,8 @@ class LastValue(BaseChannel[Value, Update]):
     def update(self, values: Sequence[Update]) -> bool:
         if not values:
             return False
-        self.value = self.preview(values)
+        value: Any = values[0]
+        self.value = value if len(values) == 1 and type(value) is not Overwrite else self.preview(values)
         return True
 
     def preview(self, values: Sequence[Update]) -> Any:

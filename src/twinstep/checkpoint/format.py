@@ -53,9 +53,12 @@ for _cls in (Send, Command, Interrupt, Overwrite):
 
 
 class TaskWrites(NamedTuple):
-    """What one finished task of a superstep wrote, in order, to the channels it shares with others."""
+    """What one finished task of a superstep wrote, in order, to the channels it shares with others.
 
-    id: str
+    `id` is None when it is that of a node that was due: the `path_id` of `(run, namespace, step, "pull", name)`.
+    """
+
+    id: str | None
     name: str
     writes: list[tuple[str, Any]]
 

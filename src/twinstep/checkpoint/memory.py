@@ -156,7 +156,8 @@ class InMemorySaver(BaseCheckpointSaver):
         head = space.head.checkpoint if space else None
         fenced = epoch != commit.epoch or not (commit.claim or holder == commit.run)
         moved = head != commit.expect if commit.compares else bool(commit.records) and head is None
-        gone = space is not None and not space.rows.keys() >= {*commit.joints}
+        joints = commit.joints
+        gone = bool(joints) and space is not None and not space.rows.keys() >= {*joints}
         if fenced or moved or gone:
             raise conflict(commit, holder)
         return space

@@ -121,6 +121,8 @@ class Commit:
     @property
     def joints(self) -> list[str]:
         """The ids of checkpoints, other than the head, that new ones build on; housekeeping may have removed them."""
+        if self.earlier is None and (self.checkpoint is None or self.checkpoint.base == self.checkpoint.parent):
+            return []  # mostly
         rows = (self.earlier, self.checkpoint)
         return [row.base for row in rows if row is not None and row.base != row.parent and row.base != row.id]
 

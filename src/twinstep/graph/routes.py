@@ -13,6 +13,8 @@ from twinstep.graph.validation import Check
 from twinstep.stream.events import Write
 from twinstep.types import NOTHING, Command, Overwrite, Send
 
+SEVERAL = (list, tuple)
+
 
 def trigger_of(node: str) -> str:
     """Return the channel that starts a node."""
@@ -91,10 +93,13 @@ class Router:
         Raises:
             InvalidUpdateError: a destination does not exist.
         """
-        several: Iterable[Any] = destinations if isinstance(destinations, list | tuple) else (destinations,)
+        several: Iterable[Any] = destinations if isinstance(destinations, SEVERAL) else (destinations,)
         return [write for destination in several for write in self._start(destination)]
 
     def _start(self, destination: Any) -> list[Write]:
+        write = self.targets.get(destination) if type(destination) is str else None
+        if write is not None:
+            return [write]
         if isinstance(destination, Send):
             if destination.node not in self.targets:
                 raise self._unknown(destination.node, "Send to")
@@ -117,9 +122,12 @@ class Router:
         Raises (when called):
             InvalidUpdateError: it chose nothing, or what does not exist.
         """
+        before: dict[str, list[Write]] = {}  # where names lead to that were chosen already
 
         def writes(chosen: Any) -> list[Write]:
-            several = chosen if isinstance(chosen, list | tuple) else [chosen]
+            if type(chosen) is str and chosen in before:
+                return before[chosen]
+            several = chosen if isinstance(chosen, SEVERAL) else [chosen]
             found = []
             for one in several:
                 if ends is not None and not isinstance(one, Send):
@@ -136,6 +144,8 @@ class Router:
                         "node names, END, Send packets, or a list of them."
                     )
                 found += self._start(one)
+            if type(chosen) is str:
+                before[chosen] = found
             return found
 
         return writes
@@ -175,4 +185,4 @@ def _checked(key: str, value: Any, check: Check, graph: str) -> Any:
 
 def _is_mixed(result: Any) -> bool:
     """Tell whether a result is a list of several parts, at least one of them a command or packet."""
-    return isinstance(result, list | tuple) and any(isinstance(part, Command | Send) for part in result)
+    return isinstance(result, SEVERAL) and any(isinstance(part, Command | Send) for part in result)

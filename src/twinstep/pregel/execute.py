@@ -338,7 +338,8 @@ def run_node(task: NodeTask) -> Program[None]:
         if task.run.records and replay_node(task):
             task.emit_outcome()
             return
-        task.emit_started()
+        if task.run.log.wants:
+            task.emit_started()
         yield from _outcome(task)
         if not task.solo:
             yield from _keep_node(task)

@@ -75,7 +75,9 @@ def commit_state(
     advance(run, source)
     if run.saver is None:
         return
-    forget = [*run.forget, *[task.id for task in tasks if not task.solo]]
+    forget = run.forget
+    if len(tasks) > 1:  # one alone has no record
+        forget = [*forget, *[task.id for task in tasks if not task.solo]]
     if run.durability == "exit":
         run.unsaved.clear()
         run.forget.clear()
@@ -169,7 +171,7 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     assert id is not None
     if run.root.moved:
         keep_memories(run)
-    writes = [TaskWrites(t.id, t.name, t.stored) for t in tasks]
+    writes = [TaskWrites(t.stored_id, t.name, t.stored) for t in tasks]
     if run.parent is not None and source == "fork":  # of the run that it goes on with, which is in another namespace
         writes = [TaskWrites("", run.spec.name, list(run.written))]
     elif run.parent is not None and run.durability == "exit":  # one checkpoint for all supersteps since the last

@@ -26,6 +26,9 @@ def due_nodes(spec: ProgramSpec, updated: Iterable[str]) -> dict[str, list[str]]
 def plan(run: Run) -> list[NodeTask]:
     """Make the tasks of the next superstep: triggered nodes by name, then `Send` packets in the order of sending."""
     state, nodes = run.state, run.spec.nodes
+    if len(state.updated) == 1 and state.updated[0] != TASKS:  # mostly; there is nothing to sort or to join
+        triggers = tuple(state.updated)
+        return [pull(run, nodes[name], triggers) for name in run.spec.triggers[triggers[0]]]
     due = due_nodes(run.spec, state.updated)
     tasks = [pull(run, nodes[name], tuple(due[name])) for name in sorted(due)]
     if TASKS in state.updated:

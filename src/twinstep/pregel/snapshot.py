@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-from twinstep.checkpoint.format import SAME_AS_STATE, Checkpoint, Record, TaskWrites, decode_record
+from twinstep.checkpoint.format import SAME_AS_STATE, Checkpoint, Record, decode_record
 from twinstep.checkpoint.rows import Loaded, RecordRow
 from twinstep.constants import TASKS
 from twinstep.errors import CheckpointCorruptError, CheckpointNotFoundError
@@ -18,6 +18,7 @@ from twinstep.pregel.resume import ANSWER
 from twinstep.pregel.run import QUESTIONS, Run
 from twinstep.pregel.spec import View
 from twinstep.stream import as_result
+from twinstep.stream.events import Write
 from twinstep.types import Interrupt, PregelTask, RunnableConfig, StateSnapshot
 
 
@@ -132,7 +133,8 @@ def show(run: Run, loaded: Loaded, next: Follower | None) -> StateSnapshot:
     metadata = metadata_of(run, last.source, last.step, last.run, last.metadata)
     if head is not None:
         metadata["status"] = head.status
-    tasks = _tasks(run, last.step + 1, loaded.records, next.writes() if next is not None else (), open=head is not None)
+    done = next.results(run.ns) if next is not None else {}
+    tasks = _tasks(run, last.step + 1, loaded.records, done, open=head is not None)
     return StateSnapshot(
         values=run.spec.stream(run.state.view),
         next=_next(tasks) if head is not None else next_names(run.spec, run.state),
@@ -151,12 +153,11 @@ def _next(tasks: Sequence[PregelTask]) -> tuple[str, ...]:
 
 
 def _tasks(
-    run: Run, step: int, rows: Sequence[RecordRow], done: Sequence[TaskWrites], *, open: bool
+    run: Run, step: int, rows: Sequence[RecordRow], results: Mapping[str, list[Write]], *, open: bool
 ) -> tuple[PregelTask, ...]:
     """Return the tasks of the superstep after a checkpoint, with what is known of their outcomes."""
     assert run.saver is not None
     records: dict[str, Record] = {row.id: decode_record(run.saver.serde, run.place, row) for row in rows}
-    results = {task.id: task.writes for task in done}
     found = []
     for id, name, path in due_tasks(run, step, run.id):
         record = records.get(id)
@@ -192,12 +193,15 @@ class Follower(NamedTuple):
     checkpoint: Checkpoint
     view: View
 
-    def writes(self) -> list[TaskWrites]:
-        """Return what the tasks wrote that led to it."""
-        return [
-            TaskWrites(t.id, t.name, [(k, self.view.get(k) if v is SAME_AS_STATE else v) for k, v in t.writes])
-            for t in self.checkpoint.writes
-        ]
+    def results(self, ns: str) -> dict[str, list[Write]]:
+        """Return what the tasks wrote that led to it, by their ids."""
+        run, step = self.checkpoint.run, self.checkpoint.step
+        return {
+            path_id((run, ns, step, "pull", task.name)) if task.id is None else task.id: [
+                (key, self.view.get(key) if value is SAME_AS_STATE else value) for key, value in task.writes
+            ]
+            for task in self.checkpoint.writes
+        }
 
 
 def get_older(

@@ -55,7 +55,7 @@ class View(dict[str, Any]):
 
     def whole(self, but: Collection[str] = ()) -> dict[str, Any]:
         """Return the values of all state keys; those of some are not needed, hence not copied."""
-        values = dict(self)
+        values: dict[str, Any] = {**self}
         values.pop(START, None)
         return self._own(values, but) if self.contents else values
 
@@ -85,7 +85,7 @@ class Preview(View):
 
     def whole(self, but: Collection[str] = ()) -> dict[str, Any]:
         values = self.below.whole({*but, *self.keys()} if but else self.keys())
-        values.update(super().whole(but))
+        values.update(super().whole(but) if self.contents else self)
         return values
 
     def pick(self, keys: Collection[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, Self, cast
 
@@ -64,6 +64,7 @@ class Task:
     unwanted: bool = False
     awaited: Any = None
     holds: bool | None = None
+    written: Sequence[Write] = ()
     _id: str | None = None
     _ids: Any = None
     trace_outputs: Callable[[Any], Any] | None = None
@@ -76,23 +77,6 @@ class Task:
     retry: tuple[RetryPolicy, ...]
     cache: CachePolicy | None
     timeout: TimeoutPolicy | None
-
-    def __init__(
-        self,
-        run: Run,
-        name: str,
-        path: Path,
-        action: Action,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        retry: tuple[RetryPolicy, ...] = (),
-        cache: CachePolicy | None = None,
-        timeout: TimeoutPolicy | None = None,
-    ) -> None:
-        self.run, self.name, self.path, self.action = run, name, path, action
-        self.args, self.kwargs = args, kwargs
-        self.retry, self.cache, self.timeout = retry, cache, timeout
-        self.written: list[Write] = []
 
     @property
     def id(self) -> str:
@@ -360,6 +344,22 @@ class CallTask(Task):
     digest: str = ""
     hidden: bool = False
 
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        path: Path,
+        action: Action,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retry: tuple[RetryPolicy, ...] = (),
+        cache: CachePolicy | None = None,
+        timeout: TimeoutPolicy | None = None,
+    ) -> None:
+        self.run, self.name, self.path, self.action = run, name, path, action
+        self.args, self.kwargs = args, kwargs
+        self.retry, self.cache, self.timeout = retry, cache, timeout
+
     @property
     def id(self) -> str:
         if self._id is None:
@@ -404,8 +404,9 @@ class NodeTask(Task):
     triggers: tuple[str, ...]
 
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
-        super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
-        self.node, self.triggers = node, triggers
+        self.run, self.node, self.path, self.triggers = run, node, path, triggers
+        self.name, self.action, self.args, self.kwargs = node.name, node.action, (input,), {}
+        self.retry, self.cache, self.timeout = node.retry, node.cache, node.timeout
 
     def args_of_attempt(self) -> tuple[Any, ...]:
         return tuple(map(own, self.args))
@@ -438,6 +439,11 @@ class NodeTask(Task):
         """The writes that a consumer sees: those of state keys."""
         shared = self.run.spec.shared
         return [write for write in self.writes or () if write[0] in shared]
+
+    @property
+    def stored_id(self) -> str | None:
+        """The id that a checkpoint holds: none where it follows from the rest (see `TaskWrites`)."""
+        return None if self.path[3:] == ("pull", self.name) else self.id
 
     @property
     def stored(self) -> list[Write]:

@@ -45,11 +45,11 @@ def update_state(
         run.root.epoch = loaded.epoch
         run.head = loaded.head.checkpoint if loaded.head is not None else None
         read_state(run, loaded)
-        done = finished(run, loaded) if checkpoint_id is None else []
         if run.ns and loaded.head is not None:
             run.root.id = loaded.head.run  # a nested run stays the one its caller is going to resume
         if run.ns and NS_END not in run.ns:
             yield from approve(run, loaded)
+        done = finished(run, loaded) if checkpoint_id is None else []
         writers = last_writers(run, loaded)
         asked = open_questions(run, loaded)
         for updates in expect_several("bulk_update_state(supersteps)", supersteps, "a list of lists of StateUpdate"):
@@ -79,10 +79,11 @@ def finished(run: Run, loaded: Loaded) -> list[NodeTask]:
     assert run.saver is not None
     rows = {row.id: row for row in loaded.records}
     tasks = []
-    for id, name, path in due_tasks(run, run.step + 1, head.run):
+    for id, name, shown in due_tasks(run, run.step + 1, head.run):
         record = decode_record(run.saver.serde, run.place, rows[id]) if id in rows else None
         if record is not None and record.kind == "writes":
-            task = NodeTask(run, run.spec.nodes[name], path, None, ())
+            place = ("pull", name) if len(shown) == 2 else ("push", shown[1], name)
+            task = NodeTask(run, run.spec.nodes[name], (run.id, run.ns, run.step + 1, *place), None, ())
             task.writes, task.solo = run.spec.past.writes(record.value), True
             tasks.append(task)
     return tasks
