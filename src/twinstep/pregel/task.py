@@ -78,6 +78,22 @@ class Task:
     cache: CachePolicy | None
     timeout: TimeoutPolicy | None
 
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        path: Path,
+        action: Action,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retry: tuple[RetryPolicy, ...] = (),
+        cache: CachePolicy | None = None,
+        timeout: TimeoutPolicy | None = None,
+    ) -> None:
+        self.run, self.name, self.path, self.action = run, name, path, action
+        self.args, self.kwargs = args, kwargs
+        self.retry, self.cache, self.timeout = retry, cache, timeout
+
     @property
     def id(self) -> str:
         """The task's id: a digest of its path."""
@@ -344,22 +360,6 @@ class CallTask(Task):
     digest: str = ""
     hidden: bool = False
 
-    def __init__(
-        self,
-        run: Run,
-        name: str,
-        path: Path,
-        action: Action,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        retry: tuple[RetryPolicy, ...] = (),
-        cache: CachePolicy | None = None,
-        timeout: TimeoutPolicy | None = None,
-    ) -> None:
-        self.run, self.name, self.path, self.action = run, name, path, action
-        self.args, self.kwargs = args, kwargs
-        self.retry, self.cache, self.timeout = retry, cache, timeout
-
     @property
     def id(self) -> str:
         if self._id is None:
@@ -404,9 +404,8 @@ class NodeTask(Task):
     triggers: tuple[str, ...]
 
     def __init__(self, run: Run, node: NodeSpec, path: Path, input: Any, triggers: tuple[str, ...]) -> None:
-        self.run, self.node, self.path, self.triggers = run, node, path, triggers
-        self.name, self.action, self.args, self.kwargs = node.name, node.action, (input,), {}
-        self.retry, self.cache, self.timeout = node.retry, node.cache, node.timeout
+        super().__init__(run, node.name, path, node.action, (input,), {}, node.retry, node.cache, node.timeout)
+        self.node, self.triggers = node, triggers
 
     def args_of_attempt(self) -> tuple[Any, ...]:
         return tuple(map(own, self.args))
