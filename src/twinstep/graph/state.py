@@ -11,7 +11,7 @@ from twinstep.arguments import expect, expect_several, expect_type
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import END, NS_END, NS_SEP, RESERVED, ROOT, START
 from twinstep.errors import GraphValidationError, did_you_mean
-from twinstep.graph.annotations import destinations_of, first_parameter_type, literals
+from twinstep.graph.annotations import destinations_of, first_parameter_type, hints_of_code, literals
 from twinstep.graph.nodes import BranchDef, Join, Node, NodeDef, NodeDefaults
 from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
@@ -176,25 +176,26 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """
         node, action = (node, action) if isinstance(node, str) else (Action(node).name, node)
         self._check_name(node, action)
+        hints = hints_of_code(action)
         policy: Retry = renamed("retry", "retry_policy", retry, retry_policy)
         self.nodes[node] = NodeDef(
             node,
             placed(Action(action), executor),
-            self._node_schema(renamed("input", "input_schema", input, input_schema), action, error_handler),
+            self._node_schema(renamed("input", "input_schema", input, input_schema), action, hints, error_handler),
             defer,
             expect(f"add_node('{node}', metadata=...)", metadata, Mapping, "a mapping"),
             None if policy is None else retry_policies(policy),
             CachePolicy.of(cache_policy),
             None if error_handler is None else Action(error_handler),
-            destinations_of(node, destinations, action),
+            destinations_of(node, destinations, hints),
             TimeoutPolicy.of(timeout),
             expect(f"add_node('{node}', trace_policy=...)", trace_policy, TracePolicy, "a TracePolicy"),
         )
         return self
 
-    def _node_schema(self, given: Any, action: Any, handler: Any) -> Any:
+    def _node_schema(self, given: Any, action: Any, hints: Mapping[str, Any], handler: Any) -> Any:
         """Return what a node reads; take it, and the types that its code names, into the graph."""
-        schema = _given(given, first_parameter_type(action) or self.state_schema)
+        schema = _given(given, first_parameter_type(action, hints, self.schemas) or self.state_schema)
         self.add_schema(schema)
         register_schema_types(action)
         if handler is not None:
@@ -314,7 +315,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             name = f"<lambda>{len(branches)}"
         if name in branches:
             raise GraphValidationError(f"Branch with name `{name}` already exists for node `{source}`")
-        ends = literals(path, "return") if path_map is None else path_map
+        ends = literals(path) if path_map is None else path_map
         if ends is not None and not isinstance(ends, Mapping):
             ends = {end: end for end in names_of("path_map", ends)}
         branches[name] = BranchDef(name, action, dict(ends) if ends is not None else None)

@@ -21,6 +21,8 @@ INJECTABLE: dict[str, Callable[[Any], Any]] = {
     "error": lambda scope: scope.failure,
 }
 """What a parameter of this name receives, whatever its annotation."""
+_COLOURED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+"""The marks of code that is not run by just calling it."""
 
 
 class Action:
@@ -56,23 +58,26 @@ class Action:
         self._namespace: tuple[str, ...] | None = None
         self.inline: bool = False
         self.keeps_default: bool = False
-        self.is_runnable: bool = not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
+        self.is_async: bool = False
+        self.is_generator: bool = False
+        self.name: str = name_of(fn)
+        as_written = is_as_written(fn)
+        self.is_runnable: bool = not as_written and _is_runnable(fn)
         if not callable(fn) and not self.is_runnable:
             raise GraphValidationError(
                 f"Expected a function, a callable object or a runnable, got {type(fn).__name__}."
             )
-        self.name: str = name_of(fn)
-        self.is_generator: bool = False
         if self.is_runnable:
-            self.is_async: bool = False
             # our own graphs find the run they are nested in by themselves; a stranger has to be told
             self.inject: dict[str, int | None] = {} if hasattr(fn, "spec") else {"config": None}
+            return
+        self.inject = _injected(fn, taken)
+        self.keeps_default = "previous" in self.inject and _has_default(fn, "previous")
+        if as_written and not fn.__code__.co_flags & _COLOURED:
             return
         code = unwrap(fn)
         if not inspect.isroutine(code) and not inspect.isclass(code):
             code = unwrap(type(code).__call__)
-        self.inject = _injected(fn, taken)
-        self.keeps_default = "previous" in self.inject and _has_default(fn, "previous")
         self.is_async = inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
         self.is_generator = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
         if inspect.isgeneratorfunction(code):
@@ -131,6 +136,15 @@ def unwrap(fn: Any) -> Any:
     return fn.__func__ if isinstance(fn, MethodType) else fn
 
 
+def is_as_written(fn: Any) -> bool:
+    """Tell whether a callable is a function of which its code says all: nothing, such as a mark, is attached to it."""
+    return type(fn) is FunctionType and not fn.__dict__
+
+
+def _is_runnable(fn: Any) -> bool:
+    return not inspect.isroutine(fn) and hasattr(fn, "invoke") and hasattr(fn, "ainvoke")
+
+
 def name_of(fn: Any) -> str:
     """Return the name a user would give to a callable."""
     name = getattr(fn, "name", None) if not isinstance(fn, FunctionType) else None
@@ -142,6 +156,8 @@ def name_of(fn: Any) -> str:
 
 
 def _injected(fn: Any, taken: int) -> dict[str, int | None]:
+    if is_as_written(fn) and INJECTABLE.keys().isdisjoint(fn.__code__.co_varnames):
+        return {}
     try:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):  # some builtins have no signature; they want nothing injected
