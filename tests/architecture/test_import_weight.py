@@ -13,13 +13,10 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 
 FRONT_DOORS = """
-import sys
-sys.path.insert(0, sys.argv[1])
 import twinstep
 import twinstep.types
 from twinstep.func import entrypoint, task
 from twinstep.graph import StateGraph
-print(*sorted(sys.modules), sep="\\n")
 """
 
 # Each is slow to load or drags much along, and is needed by some programs only. (pydantic loads `email` when the first
@@ -30,7 +27,13 @@ HEAVY = ["networkx", "asyncio", "http", "urllib.request", "ssl", "sqlite3", "num
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
     """The modules of a fresh interpreter that has imported the front doors."""
-    command = [sys.executable, "-I", "-c", FRONT_DOORS, str(ROOT / "src")]
+    return _modules_after(FRONT_DOORS)
+
+
+def _modules_after(code: str) -> set[str]:
+    begin = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    end = "\nprint(*sorted(sys.modules), sep='\\n')"
+    command = [sys.executable, "-I", "-c", begin + code + end, str(ROOT / "src")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     return set(result.stdout.split())
@@ -43,6 +46,25 @@ def test_heavy_modules_wait_until_they_are_used(module, loaded):
 
 def test_the_front_doors_load_few_modules(loaded):
     assert len(loaded) <= 250
+
+
+LOOP = """
+from typing import TypedDict
+from twinstep.graph import END, START, StateGraph
+State = TypedDict("State", {"x": int})
+builder = StateGraph(State)
+for name in ("model", "tools", "left", "right", "last"):
+    builder.add_node(name, lambda state: None)
+builder.add_edge(START, "model")
+builder.add_conditional_edges("model", lambda state: "tools", ["tools", "left", "right"])
+builder.add_edge("tools", "model")
+builder.add_edge(["left", "right"], "last")
+builder.compile()
+"""
+
+
+def test_graphs_without_faults_are_compiled_without_networkx():
+    assert "networkx" not in _modules_after(LOOP)
 
 
 def test_an_installation_brings_few_distributions():

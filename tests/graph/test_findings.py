@@ -89,6 +89,12 @@ def test_joins_that_start_each_other_in_turn_are_left_in_peace() -> None:
     assert [each for each in findings(graph) if "join" in each] == []
 
 
+def test_a_join_whose_end_an_error_handler_may_start_is_left_in_peace() -> None:
+    nodes = {"a": (says("a"), {"error_handler": rescue}), "z": says("z")}
+    graph = build(nodes, [(START, "a")]).add_edge(["a", "z"], "z")
+    assert findings(graph) == []
+
+
 # ---------------------------------------------------------------------- runs that never end
 
 
@@ -123,6 +129,14 @@ def test_a_circle_with_an_exit_is_left_in_peace(ends: list[str] | None) -> None:
     graph = graph_of("abc", ">a", "ba", "bc").add_conditional_edges("a", always("b"), ends)
     graph.edges.discard(("b", "c"))
     assert [each for each in findings(graph) if "never ends" in each] == []
+
+
+def test_circles_within_circles_are_left_in_peace_when_the_outermost_has_an_exit() -> None:
+    graph = graph_of("abcd", ">a", "ab", "bc", "cd")
+    for source, ends in {"d": ["d", "c"], "c": ["b", "d"], "b": ["a", "c"], "a": ["b", END]}.items():
+        graph.edges = {(start, end) for start, end in graph.edges if start != source}
+        graph.add_conditional_edges(source, always(*ends), ends)
+    assert findings(graph) == []
 
 
 def asks(state: S) -> dict[str, Any]:

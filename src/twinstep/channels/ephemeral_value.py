@@ -16,7 +16,9 @@ class _Guarded(BaseChannel[Value, Update]):
     __slots__ = ("guard",)
 
     def __init__(self, typ: Any = Any, guard: bool = True, key: str = "") -> None:
-        super().__init__(typ, key)
+        self.typ: Any = typ
+        self.key: str = key
+        self.value: Any = MISSING
         self.guard: bool = guard
 
     def blank(self) -> Self:

@@ -16,9 +16,9 @@ from twinstep.channels import (
 )
 from twinstep.constants import END, ROOT, START, TAG_HIDDEN, TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
-from twinstep.graph.nodes import NodeDef, targets
-from twinstep.graph.routes import Router, trigger_of, valid
-from twinstep.graph.schema import AnyChannel, Schema, writes_of
+from twinstep.graph.nodes import NodeDef
+from twinstep.graph.routes import Router, valid
+from twinstep.graph.schema import AnyChannel, Reader, writes_of
 from twinstep.graph.state import StateGraph
 from twinstep.graph.transitions import snapshot, transitions
 from twinstep.graph.validation import Check, end_check
@@ -41,16 +41,18 @@ def compile_spec(
     router = Router(name, builder.nodes, keys, _checks(builder))
     channels: dict[str, AnyChannel] = {**keys, START: EphemeralValue(builder.input_schema), TASKS: Topic(Send)}
     for node in builder.nodes.values():
-        make = LastValueAfterFinish if node.defer else EphemeralValue
-        channels[trigger_of(node.name)] = make(Any) if node.defer else EphemeralValue(Any, guard=False)
+        trigger = router.targets[node.name][0]
+        channels[trigger] = LastValueAfterFinish(Any) if node.defer else EphemeralValue(Any, guard=False)
     joins = _joins(builder, channels)
+    readers = {type: schema.reader(builder.channels.keys()) for type, schema in builder.schemas.items()}
     nodes = {START: _start_node(builder, router, keys)}
     for node in builder.nodes.values():
-        nodes[node.name] = _node(builder, node, router, joins.get(node.name, ()))
-    edges = targets(builder.edges)
-    for source, spec in nodes.items():
-        spec.follow = _follow(builder, source, edges.get(source, ()))
-        spec.branches = _branches(builder, source, router)
+        nodes[node.name] = _node(builder, node, router, joins.get(node.name, ()), readers[node.schema])
+    for source, writes in _static(builder, router).items():
+        nodes[source].follow = tuple(writes)
+    for source in builder.branches:
+        type = builder.state_schema if source == START else builder.nodes[source].schema
+        nodes[source].branches = _branches(builder, source, router, readers[type])
     all_keys, declared = tuple(keys), snapshot(builder)
     return ProgramSpec(
         name=name,
@@ -66,7 +68,7 @@ def compile_spec(
         transitions=lambda: transitions(declared),
         stream=_picker(all_keys),
         goto=lambda goto: router.goto(goto) if goto else [],
-        update=router.results("A command"),
+        update=router.results(),
         check_end=_end_check(builder, name),
         interrupt_before=interrupt_before,
         interrupt_after=interrupt_after,
@@ -75,7 +77,7 @@ def compile_spec(
 
 def _end_check(builder: Builder, name: str) -> Callable[[View], None] | None:
     whole = builder.schemas[builder.state_schema]
-    return None if whole.managed else end_check(whole.type, whole.reader(frozenset(builder.channels)), name)
+    return None if whole.managed else end_check(whole.type, whole.reader(builder.channels.keys()), name)
 
 
 def _joins(builder: Builder, channels: dict[str, AnyChannel]) -> dict[str, list[str]]:
@@ -113,42 +115,39 @@ def _start_node(builder: Builder, router: Router, keys: Mapping[str, AnyChannel]
     )
 
 
-def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str]) -> NodeSpec:
-    schema = builder.schemas[node.schema]
+def _node(builder: Builder, node: NodeDef, router: Router, joins: Sequence[str], read: Reader) -> NodeSpec:
+    schema, defaults = builder.schemas[node.schema], builder.defaults
     child = node.action.fn if isinstance(node.action.fn, Pregel) else None
-    defaults = builder.defaults
     spec = NodeSpec(
-        name=node.name,
-        action=node.action,
-        read=_reader(builder, schema, child),
-        writes=router.results(f"Node '{node.name}'"),
-        result=None if child is None else nested_result(child, builder.channels),
-        triggers=(trigger_of(node.name), *joins),
-        coerce=schema.coerce,
-        retry=defaults.retry if node.retry is None else node.retry,
-        cache=node.cache or defaults.cache,
-        timeout=node.timeout or defaults.timeout,
-        metadata=node.metadata,
-        trace=node.trace,
-        managed=tuple(schema.managed.items()),
+        node.name,
+        node.action,
+        read if child is None or schema.is_root else _reader(builder, child) or read,
+        router.results(node.name),
+        (router.targets[node.name][0], *joins),
+        schema.coerce,
+        None if child is None else nested_result(child, builder.channels),
+        defaults.retry if node.retry is None else node.retry,
+        node.cache or defaults.cache,
+        node.timeout or defaults.timeout,
+        node.metadata,
+        node.trace,
+        schema.filled,
     )
     handler = node.error_handler or defaults.error_handler
     if handler is not None:
         name = f"__error_handler__{node.name}" if node.error_handler else "__default_error_handler__"
-        results = router.results(f"Node '{name}'")
+        results = router.results(name)
         spec.error_handler = NodeSpec(
             name, handler, spec.read, results, (), retry=defaults.retry, timeout=defaults.timeout
         )
     return spec
 
 
-def _reader(builder: Builder, schema: Schema, child: Pregel[Any, Any, Any, Any] | None) -> Callable[[View], Any]:
-    """Return what makes a node's input; a nested graph is given only the keys it has."""
-    if child is None or child.spec.functional or schema.is_root:
-        return schema.reader(frozenset(builder.channels))
+def _reader(builder: Builder, child: Pregel[Any, Any, Any, Any]) -> Reader | None:
+    """Return what makes the input of a nested graph that has keys: it is given only those."""
+    if child.spec.functional or ROOT in child.spec.channels:
+        return None
     wanted = tuple(key for key in builder.channels if key in child.spec.channels)
-    if ROOT in child.spec.channels:
-        return schema.reader(frozenset(builder.channels))
     return lambda view: view.pick(wanted)
 
 
@@ -191,21 +190,22 @@ def _joined(writes: Sequence[Write], folding: Mapping[str, AnyChannel]) -> list[
     return found
 
 
-def _follow(builder: Builder, source: str, edges: Sequence[str]) -> tuple[Write, ...]:
-    """Return the writes of a node's static edges."""
-    writes: list[Write] = [(trigger_of(end), None) for end in edges if end != END]
+def _static(builder: Builder, router: Router) -> dict[str, list[Write]]:
+    """Return the writes of the static edges, by the node they start at."""
+    found: dict[str, list[Write]] = {}
+    for start, end in sorted(builder.edges):
+        if end != END:
+            found.setdefault(start, []).append(router.targets[end])
     for starts, end in sorted(builder.waiting_edges):
-        if source in starts and end != END:
-            writes.append((_join_name(starts, end), source))
-    return tuple(writes)
+        for start in starts if end != END else ():
+            found.setdefault(start, []).append((_join_name(starts, end), start))
+    return found
 
 
-def _branches(builder: Builder, source: str, router: Router) -> tuple[Branch, ...]:
-    type = builder.state_schema if source == START else builder.nodes[source].schema
-    read = builder.schemas[type].reader(frozenset(builder.channels))
+def _branches(builder: Builder, source: str, router: Router, read: Reader) -> tuple[Branch, ...]:
     return tuple(
         Branch(branch.path, router.choice(source, branch.name, branch.ends), read)
-        for branch in builder.branches.get(source, {}).values()
+        for branch in builder.branches[source].values()
     )
 
 

@@ -7,16 +7,14 @@ import inspect
 import linecache
 import textwrap
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, islice, product
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from twinstep.channels import LastValue
 from twinstep.constants import END
-from twinstep.graph.nodes import targets
+from twinstep.graph.shape import Shape
 from twinstep.pregel.action import unwrap
 
 if TYPE_CHECKING:
@@ -29,33 +27,45 @@ MOST_PAIRS = 500
 """Larger graphs are looked at only so far."""
 
 
-def disputed_keys(builder: Builder, graph: nx.DiGraph[str]) -> Iterator[tuple[str, str, str]]:
+def disputed_keys(builder: Builder, shape: Shape) -> Iterator[tuple[str, str, str]]:
     """Yield two nodes and a key that takes one value per superstep, where both can write it in one."""
     plain = {key for key, channel in builder.channels.items() if type(channel) is LastValue}
-    for first, second in meetings(builder, graph):
+    for first, second in meetings(builder, shape):
         codes = (getattr(unwrap(builder.nodes[name].action.fn), "__code__", None) for name in (first, second))
         shared = plain.intersection(*(written_keys(code) if code is not None else () for code in codes))
         for key in sorted(shared):
             yield first, second, key
 
 
-def meetings(builder: Builder, graph: nx.DiGraph[str]) -> list[Pair]:
+def meetings(builder: Builder, shape: Shape) -> list[Pair]:
     """Return the pairs of nodes that run in one superstep when all branches lead there.
 
     They start where one node leads to several, and go on in step from there. Of one branch only one choice counts.
     """
-    edges = targets(builder.edges)
-    nexts = {name: _ways(builder, name, edges.get(name, ())) for name in graph if name != END}
+
+    @cache
+    def ways(name: str) -> list[list[str]]:
+        return _ways(builder, name, shape.edges.get(name, ()))
+
     found: dict[Pair, None] = {}
-    waiting = [pair for ways in nexts.values() for pair in islice(_together(ways), MOST_PAIRS)]
+    waiting = [pair for name in _forks(builder, shape) for pair in islice(_together(ways(name)), MOST_PAIRS)]
     while waiting and len(found) < MOST_PAIRS:
         pair = waiting.pop()
-        if pair in found or _one_waits(builder, graph, *pair) or _one_waits(builder, graph, *reversed(pair)):
+        if pair in found or _one_waits(builder, shape, *pair) or _one_waits(builder, shape, *reversed(pair)):
             continue
         found[pair] = None
-        ahead = ({name for way in nexts[side] for name in way} for side in pair)
+        ahead = ({name for way in ways(side) for name in way} for side in pair)
         waiting += [_pair(a, b) for a, b in product(*ahead) if a != b]
     return sorted(found)
+
+
+def _forks(builder: Builder, shape: Shape) -> Iterator[str]:
+    """Yield the nodes that lead to several at once, by their edges, joins and branches."""
+    for name, ends in shape.ways.items():
+        if len(ends) > 1:
+            joins = len(ends) - len(shape.direct[name])
+            if len(shape.edges.get(name, ())) + len(builder.branches.get(name, ())) + joins > 1:
+                yield name
 
 
 def _ways(builder: Builder, name: str, edges: Sequence[str]) -> list[list[str]]:
@@ -75,13 +85,12 @@ def _pair(a: str, b: str) -> Pair:
     return (a, b) if a < b else (b, a)
 
 
-def _one_waits(builder: Builder, graph: nx.DiGraph[str], node: str, other: str) -> bool:
+def _one_waits(builder: Builder, shape: Shape, node: str, other: str) -> bool:
     """Tell whether a node waits for another: it is deferred, or a join needs what the other one has led to."""
     if builder.nodes[node].defer:
         return not builder.nodes[other].defer
     return any(
-        end == node and any(start == other or nx.has_path(graph, other, start) for start in starts)
-        for starts, end in builder.waiting_edges
+        end == node and not shape.after(other).keys().isdisjoint(starts) for starts, end in builder.waiting_edges
     )
 
 

@@ -70,10 +70,12 @@ class BranchDef:
 
 
 def targets(edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return what the edges of each node lead to."""
+    """Return what the edges of each node lead to, by name."""
     found: dict[str, list[str]] = {}
-    for start, end in sorted(edges):
+    for start, end in edges:
         found.setdefault(start, []).append(end)
+    for ends in found.values():
+        ends.sort()
     return found
 
 

@@ -46,18 +46,18 @@ class Router:
         self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}
         self.internal: frozenset[str] = frozenset((TASKS, *(trigger for trigger, _ in self.targets.values())))
 
-    def results(self, node: str) -> Callable[[Any], list[Write]]:
-        """Return the function that turns a node's result into writes.
+    def results(self, node: str | None = None) -> Callable[[Any], list[Write]]:
+        """Return the function that turns a node's result, or a command, into writes.
 
         Raises (when called):
             InvalidUpdateError: a key or a destination does not exist, or the result is no update.
         """
-        keys, plain = self.keys, not self.checks and ROOT not in self.keys
-        known = keys.keys()
+        plain = self.keys.keys() if not self.checks and ROOT not in self.keys else None
 
         def writes(result: Any) -> list[Write]:
-            if plain and type(result) is dict and result.keys() <= known:
+            if plain is not None and type(result) is dict and result.keys() <= plain:
                 return list(result.items())
+            keys = self.keys
             if type(result) is dict and ROOT not in keys:
                 found = list(result.items())
             else:
@@ -67,7 +67,7 @@ class Router:
                 found = [w for part in parts for w in self._part(part)]
             for key, _ in found:
                 if key not in keys and key not in self.internal:
-                    raise self.unknown_key(key, node)
+                    raise self._unknown_key(key, node)
             return valid(found, self.checks, self.graph) if self.checks else found
 
         return writes
@@ -150,10 +150,10 @@ class Router:
 
         return writes
 
-    def unknown_key(self, key: Any, node: str) -> InvalidUpdateError:
-        """Return the error of an update of a key that does not exist."""
+    def _unknown_key(self, key: Any, node: str | None) -> InvalidUpdateError:
+        who = "A command" if node is None else f"Node '{node}'"
         return InvalidUpdateError(
-            f"{node} of '{self.graph}' wrote '{key}', which is not a key of its state "
+            f"{who} of '{self.graph}' wrote '{key}', which is not a key of its state "
             f"({', '.join(self.keys)})." + did_you_mean(key, self.keys)
         )
 

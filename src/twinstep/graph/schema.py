@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from operator import methodcaller
 from types import FrameType
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
@@ -21,6 +21,8 @@ from twinstep.pregel.spec import View
 from twinstep.stream.events import Write
 
 AnyChannel = BaseChannel[Any, Any]
+Reader = Callable[[View], Any]
+"""Makes what a node, a path function or a caller is given from the state."""
 
 
 class Schema:
@@ -32,8 +34,9 @@ class Schema:
 
     Attributes:
         channels: the keys' channels (templates).
-        managed: the keys that the engine fills in.
+        managed: the keys that the engine fills in; filled: the same as pairs.
         build: makes an instance from the values of the available keys.
+        coerce: makes one from the payload of a `Send`; None when any mapping is one.
     """
 
     def __init__(self, type: Any) -> None:
@@ -52,15 +55,17 @@ class Schema:
             assert isinstance(root, BaseChannel)
             self.channels[ROOT] = root
         self.keys: tuple[str, ...] = tuple(self.channels)
+        self.filled: tuple[tuple[str, ManagedValue], ...] = tuple(self.managed.items())
         self.is_root: bool = ROOT in self.channels
         self.build: Callable[[dict[str, Any]], Any] = _builder(type)
+        self.coerce: Callable[[Any], Any] | None = None if self.build is _same else self._coerced
 
     @property
     def name(self) -> str:
         """The name of the type."""
         return getattr(self.type, "__name__", str(self.type))
 
-    def reader(self, all_keys: frozenset[str]) -> Callable[[View], Any]:
+    def reader(self, all_keys: Set[str]) -> Reader:
         """Return the function that makes an instance from a state with `all_keys`."""
         if self.is_root:
             return lambda view: view.value(ROOT)
@@ -74,9 +79,8 @@ class Schema:
         talks = {key: channel.check for key, channel in self.channels.items() if isinstance(channel, Conversation)}
         return {**talks, **checks_of(self.type, self.channels)}
 
-    def coerce(self, payload: Any) -> Any:
-        """Return the payload of a `Send` as an instance, when it is a mapping and the schema is a class."""
-        return self.build(dict(payload)) if self.build is not _same and isinstance(payload, Mapping) else payload
+    def _coerced(self, payload: Any) -> Any:
+        return self.build(dict(payload)) if isinstance(payload, Mapping) else payload
 
 
 def _builder(type: Any) -> Callable[[dict[str, Any]], Any]:

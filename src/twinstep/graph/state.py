@@ -176,8 +176,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """
         node, action = (node, action) if isinstance(node, str) else (Action(node).name, node)
         self._check_name(node, action)
-        hints = hints_of_code(action)
-        policy: Retry = renamed("retry", "retry_policy", retry, retry_policy)
+        hints, policy = hints_of_code(action), renamed("retry", "retry_policy", retry, retry_policy)
         self.nodes[node] = NodeDef(
             node,
             placed(Action(action), executor),
@@ -362,7 +361,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             GraphValidationError: an edge, a branch or a breakpoint names what does not exist, or nothing is reachable.
         """
-        from twinstep.graph.topology import check  # networkx is loaded when a graph is compiled
+        from twinstep.graph.topology import check
 
         for finding in check(self, interrupt):
             warn(GraphWarning(finding))

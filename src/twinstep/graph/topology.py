@@ -1,17 +1,15 @@
-"""The shape of a graph, checked with networkx before it runs."""
+"""The shape of a graph, checked before it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from twinstep.constants import END, PARENT, START
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.graph.meetings import disputed_keys
-from twinstep.graph.nodes import nearest, targets
-from twinstep.graph.transitions import transitions
+from twinstep.graph.nodes import nearest
+from twinstep.graph.shape import Shape, walk
 from twinstep.pregel.action import unwrap
 
 if TYPE_CHECKING:
@@ -31,33 +29,24 @@ def check(builder: Builder, interrupt: Sequence[str]) -> Iterator[str]:
         GraphValidationError: it cannot work: an edge, branch or breakpoint names what is no node, or nothing starts.
     """
     _check_names(builder, interrupt)
-    graph = shape(builder)
-    if not graph.out_degree(START):
+    shape = Shape(builder)
+    if not shape.ways[START]:
         raise GraphValidationError("Graph must have an entrypoint: add at least one edge from START to another node")
     yield from _misspelt(builder)
-    reached = nx.descendants(graph, START)
+    reached = shape.after(START)
     for name in builder.nodes:
         if name not in reached:
             yield (
                 f"Node '{name}' cannot be reached by any edge; only a Command(goto='{name}') or a Send could run it. "
                 "Add an edge, or name it in destinations= of the node that goes there."
             )
-    yield from _idle_joins(builder, graph)
-    if not nx.is_directed_acyclic_graph(graph):
-        yield from _endless(builder, graph, reached, interrupt)
-    for first, second, key in disputed_keys(builder, graph):
+    yield from _idle_joins(builder, shape)
+    yield from _endless(builder, shape, interrupt)
+    for first, second, key in disputed_keys(builder, shape):
         yield (
             f"Nodes '{first}' and '{second}' can run in one superstep and both write '{key}', which takes one value "
             "per superstep. Give it a reducer, e.g. Annotated[list, operator.add], or run one after the other."
         )
-
-
-def shape(builder: Builder) -> nx.DiGraph[str]:
-    """Return the graph of all declared transitions."""
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from((START, *builder.nodes, END))
-    graph.add_edges_from((edge.source, edge.target) for edge in transitions(builder))
-    return graph
 
 
 # ---------------------------------------------------------------------- names
@@ -102,11 +91,11 @@ def _misspelt(builder: Builder) -> Iterator[str]:
 # ---------------------------------------------------------------------- joins that cannot fire
 
 
-def _idle_joins(builder: Builder, graph: nx.DiGraph[str]) -> Iterator[str]:
+def _idle_joins(builder: Builder, shape: Shape) -> Iterator[str]:
     """Yield the joins that wait for nodes which nothing can start, or which only they themselves could start."""
     if not builder.waiting_edges:
         return
-    started = _startable(builder, graph)
+    started = _startable(builder, shape)
     for starts, end in sorted(builder.waiting_edges):
         missing = [start for start in starts if start not in started]
         if len(starts) - len(missing) < builder.quorums[starts, end]:
@@ -117,12 +106,9 @@ def _idle_joins(builder: Builder, graph: nx.DiGraph[str]) -> Iterator[str]:
             )
 
 
-def _startable(builder: Builder, graph: nx.DiGraph[str]) -> set[str]:
-    """Return the nodes that can run: an edge leads there from one that can, or enough of a join's nodes can run."""
-    plain = graph.copy()
-    for starts, end in builder.waiting_edges:
-        plain.remove_edges_from((start, end) for start in starts if not _leads(builder, start, end))
-    found: set[str] = {START, *nx.descendants(plain, START)}
+def _startable(builder: Builder, shape: Shape) -> set[str]:
+    """Return the nodes that can run: a node that can leads there by itself, or enough of a join's nodes can run."""
+    found = {*walk(shape.direct, START)}
     while True:
         fired = {
             end
@@ -131,27 +117,22 @@ def _startable(builder: Builder, graph: nx.DiGraph[str]) -> set[str]:
         }
         if not fired:
             return found
-        found = found.union(fired, *(nx.descendants(plain, end) for end in fired))
-
-
-def _leads(builder: Builder, start: str, end: str) -> bool:
-    """Tell whether anything but a join leads from one node to another."""
-    branches = builder.branches.get(start, {}).values()
-    return (
-        (start, end) in builder.edges
-        or any(branch.ends is None or end in branch.ends.values() for branch in branches)
-        or end in (builder.nodes[start].ends or ())
-    )
+        found.update(walk(shape.direct, *fired))
 
 
 # ---------------------------------------------------------------------- nodes that never come to an end
 
 
-def _endless(builder: Builder, graph: nx.DiGraph[str], reached: set[str], interrupt: Sequence[str]) -> Iterator[str]:
+def _endless(builder: Builder, shape: Shape, interrupt: Sequence[str]) -> Iterator[str]:
     """Yield the circles that are never left: every way on from their nodes leads back into them."""
-    never = reached - _ending(builder, graph, reached, interrupt)
-    for circle in nx.strongly_connected_components(graph.subgraph(never)):
-        if len(circle) > 1 or any(graph.has_edge(name, name) for name in circle):
+    never = _never_ending(builder, shape, interrupt)
+    if not never:
+        return
+    import networkx as nx  # most graphs do without it
+
+    ways = nx.DiGraph((name, end) for name in never for end in shape.ways[name] if end in never)
+    for circle in nx.strongly_connected_components(ways):
+        if len(circle) > 1 or any(ways.has_edge(name, name) for name in circle):
             names = ", ".join(f"'{name}'" for name in sorted(circle))
             yield (
                 f"The run never ends once it has come to {names}: every way on leads back there. Add a conditional "
@@ -159,24 +140,30 @@ def _endless(builder: Builder, graph: nx.DiGraph[str], reached: set[str], interr
             )
 
 
-def _ending(builder: Builder, graph: nx.DiGraph[str], reached: set[str], interrupt: Sequence[str]) -> set[str]:
-    """Return the nodes after which a run can end: their edges all lead to such, and each branch has such a choice."""
-    edges, ending = targets(builder.edges), set[str]()
+def _never_ending(builder: Builder, shape: Shape, interrupt: Sequence[str]) -> Sequence[str]:
+    """Return the nodes after which the run cannot end any more.
+
+    It can after a node that may stop it, and after one whose edges all lead to nodes after which it can, when each
+    branch has such a choice. What follows a node is looked at before it, so that only circles need further rounds.
+    """
+    edges, ending = shape.edges, {END, *interrupt}
+    never = [] if "*" in ending else [*shape.after(START)]
 
     def may_end(name: str) -> bool:
-        branches = builder.branches.get(name, {}).values()
-        return ending.issuperset(edges.get(name, ())) and all(
-            branch.ends is None or not ending.isdisjoint(branch.ends.values()) for branch in branches
+        branches = builder.branches.get(name)
+        return ending.issuperset(edges.get(name, ())) and (
+            branches is None
+            or all(branch.ends is None or not ending.isdisjoint(branch.ends.values()) for branch in branches.values())
         )
 
-    stopping = [n for n in builder.nodes if n in interrupt or "*" in interrupt or _may_stop(builder, n)]
-    waiting = [*stopping, *filter(may_end, reached - {END}), END]
-    while waiting:
-        name = waiting.pop()
-        if name not in ending:
-            ending.add(name)
-            waiting += [before for before in graph.predecessors(name) if before in reached and may_end(before)]
-    return ending
+    while True:
+        known = len(ending)
+        for name in never:
+            if may_end(name) or _may_stop(builder, name):
+                ending.add(name)
+        never = [name for name in never if name not in ending]
+        if len(ending) == known or not never:
+            return never
 
 
 STOPS = frozenset({"interrupt", "PARENT"})
@@ -185,6 +172,8 @@ STOPS = frozenset({"interrupt", "PARENT"})
 
 def _may_stop(builder: Builder, name: str) -> bool:
     """Tell whether a node may stop the run: it may ask a question, or hand over to the graph around this one."""
+    if name not in builder.nodes:
+        return False
     action = builder.nodes[name].action
     names: Iterable[str] = getattr(getattr(unwrap(action.fn), "__code__", None), "co_names", ())
     return action.is_runnable or not STOPS.isdisjoint(names)

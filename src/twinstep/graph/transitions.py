@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from twinstep.constants import END
 from twinstep.drawing import Edge
-from twinstep.graph.annotations import destinations_of
+from twinstep.graph.annotations import destinations_of, hints_of_code
+from twinstep.pregel.action import Action
 
 if TYPE_CHECKING:
     from twinstep.graph.state import StateGraph
@@ -25,33 +26,39 @@ def snapshot(builder: StateGraph[Any, Any, Any, Any]) -> StateGraph[Any, Any, An
 
 
 def transitions(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
-    """Yield edges, joins, branches, and what the nodes' commands may lead to.
-
-    A path function that does not say where it leads may lead to every other node.
-    """
+    """Yield edges, joins and choices."""
     for start, end in builder.edges:
         yield Edge(start, end)
     for starts, end in builder.waiting_edges:
         needed = builder.quorums[starts, end]
         label = None if needed == len(starts) else f"{needed} of {len(starts)}"
         yield from (Edge(start, end, label) for start in starts)
+    yield from choices(builder)
+
+
+def choices(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
+    """Yield where branches, and the commands of nodes and of error handlers, may lead.
+
+    A path function that does not say where it leads may lead to every other node.
+    """
     for source, branches in builder.branches.items():
         for branch in branches.values():
             ends = branch.ends
             if ends is None:
                 ends = {name: name for name in (*builder.nodes, END) if name != source}
-            yield from (Edge(source, end, _label(result, end), True) for result, end in ends.items())
+            for result, end in ends.items():
+                yield Edge(source, end, None if result == end else str(result), True)
+    everywhere = _handled(builder.defaults.error_handler)
     for name, node in builder.nodes.items():
         for end, label in (node.ends or {}).items():
             yield _jump(builder, name, end, label or None)
-        handler = node.error_handler or builder.defaults.error_handler
-        if handler is not None:
-            for end in destinations_of("", None, handler.fn) or ():
-                yield _jump(builder, name, end, "error")
+        for end in everywhere if node.error_handler is None else _handled(node.error_handler):
+            yield _jump(builder, name, end, "error")
 
 
-def _label(result: Any, end: str) -> str | None:
-    return None if result == end else str(result)
+def _handled(handler: Action | None) -> Iterable[str]:
+    """Return where the commands of an error handler may lead."""
+    return () if handler is None else destinations_of("", None, hints_of_code(handler.fn)) or ()
 
 
 def _jump(builder: StateGraph[Any, Any, Any, Any], source: str, end: str, label: str | None) -> Edge:

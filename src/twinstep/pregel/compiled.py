@@ -354,7 +354,8 @@ def check_renamed(graph: Compiled[Any, Any, Any, Any]) -> None:
     Raises:
         InvalidConfigError: it does not.
     """
-    wanted = {new for new in graph.spec.past.renamed.values() if new is not None} - {*graph.spec.keys, *graph.nodes}
+    wanted = {new for new in graph.spec.past.renamed.values() if new is not None}
+    wanted = {new for new in wanted if new not in graph.spec.keys and new not in graph.nodes}
     if not wanted:
         return
     used = (each for node in graph.nodes.values() for each in used_by(node.action.fn))

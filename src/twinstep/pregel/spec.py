@@ -136,17 +136,16 @@ class NodeSpec:
         name: unique in the graph.
         action: the user's code.
         read: makes the node's input from the state.
-        coerce: makes the node's input from the payload of a `Send`.
         writes: turns what the code returned into writes of state keys (and of triggers, for a `Command`).
         triggers: channels that start the node when they are updated.
+        coerce: makes the node's input from the payload of a `Send`.
+        result: for a nested graph: makes the result from what its nodes wrote and what it returned.
+        trace: what the streams that trace it show of its input and writes.
+        managed: keys of its input that the engine fills in.
         follow: writes made whenever the node has run: its static edges.
         branches: choices made after it has run.
         plain: whether the result is a return value and not an update of state keys.
-        coerce: makes the input from the payload of a `Send`.
-        result: for a nested graph: makes the result from what its nodes wrote and what it returned.
         error_handler: runs in its place when it has failed for good.
-        managed: keys of its input that the engine fills in.
-        trace: what the streams that trace it show of its input and writes.
         consumes: those of its triggers that take note of having started it.
     """
 
@@ -157,17 +156,17 @@ class NodeSpec:
     triggers: tuple[str, ...]
     coerce: Callable[[Any], Any] | None = None
     result: Callable[[Sequence[Write], Any], Any] | None = None
-    follow: tuple[Write, ...] = ()
-    branches: tuple[Branch, ...] = ()
-    plain: bool = False
     retry: tuple[RetryPolicy, ...] = ()
     cache: CachePolicy | None = None
     timeout: TimeoutPolicy | None = None
-    error_handler: NodeSpec | None = None
-    tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
     trace: TracePolicy | None = None
     managed: tuple[tuple[str, ManagedValue], ...] = ()
+    follow: tuple[Write, ...] = ()
+    branches: tuple[Branch, ...] = ()
+    plain: bool = False
+    error_handler: NodeSpec | None = None
+    tags: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
 
     @property
@@ -236,16 +235,19 @@ class ProgramSpec:
     starts_alone: bool = False
 
     def __post_init__(self) -> None:
-        triggers: dict[str, list[str]] = {}
-        for node in self.nodes.values():
-            for channel in node.triggers:
-                triggers.setdefault(channel, []).append(node.name)
-            node.consumes = tuple(c for c in node.triggers if self.channels[c].consumable)
-        self.triggers = {channel: tuple(sorted(names)) for channel, names in triggers.items()}
-        self.triggers.setdefault(TASKS, ())
+        for name, template in self.channels.items():
+            template.key = name
+        triggers: dict[str, list[str]] = {TASKS: []}
+        for name in sorted(self.nodes):
+            for trigger in self.nodes[name].triggers:
+                triggers.setdefault(trigger, []).append(name)
+        self.triggers = {trigger: tuple(names) for trigger, names in triggers.items()}
         self.stream_keys = self.stream_keys or self.keys
         self.late = tuple(name for name, channel in self.channels.items() if channel.late)
         self.consumable = tuple(name for name, channel in self.channels.items() if channel.consumable)
+        for name in {node for trigger in self.consumable for node in self.triggers.get(trigger, ())}:
+            node = self.nodes[name]
+            node.consumes = tuple(trigger for trigger in node.triggers if trigger in self.consumable)
         self.shared = frozenset((*self.keys, START))
         self.kept = frozenset(name for name in self.shared if name in self.channels and self.channels[name].saved)
         self.growing = frozenset(
@@ -255,8 +257,6 @@ class ProgramSpec:
         )
         start = self.nodes.get(START)
         self.starts_alone = start is not None and start.action is PASS and not start.branches
-        for name, template in self.channels.items():
-            template.key = name
 
     def check_present(
         self, foreign: Collection[str], updated: Collection[str], packets: Collection[Any], where: object
