@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path
+from os.path import dirname
 from typing import TypeVar
 
 T = TypeVar("T")
-INSIDE = str(Path(__file__).parent)
+INSIDE = dirname(__file__)
 
 
 class TwinstepWarning(UserWarning):

@@ -11,7 +11,6 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_args
 from twinstep.channels import EphemeralValue, LastValue, Topic
 from twinstep.checkpoint.base import Journal
 from twinstep.constants import CONFLICT_TIMEOUT, END, PREVIOUS, START, TASKS
-from twinstep.drawing import Edge
 from twinstep.errors import GraphValidationError, InvalidUpdateError, did_you_mean
 from twinstep.pregel import Pregel
 from twinstep.pregel.action import INJECTABLE, Action
@@ -192,7 +191,7 @@ def entrypoint_spec(func: Callable[..., Any], options: entrypoint) -> ProgramSpe
         output_keys=(END,),
         input_type=input_type,
         output_type=output_type,
-        transitions=lambda: [Edge(START, action.name), Edge(action.name, END, None, True)],
+        transitions=lambda: [(START, action.name, None, False), (action.name, END, None, True)],
         functional=True,
     )
 

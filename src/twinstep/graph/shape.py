@@ -30,8 +30,8 @@ class Shape:
     def __init__(self, builder: Builder) -> None:
         self.edges: dict[str, list[str]] = targets(builder.edges)
         direct = {name: [*self.edges.get(name, ())] for name in (START, *builder.nodes, END)}
-        for choice in choices(builder):
-            direct[choice.source].append(choice.target)
+        for source, target, *_ in choices(builder):
+            direct[source].append(target)
         self.direct: Ways = direct
         self.ways: Ways = direct
         if builder.waiting_edges:

@@ -7,9 +7,9 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from twinstep.constants import END
-from twinstep.drawing import Edge
 from twinstep.graph.annotations import destinations_of, hints_of_code
 from twinstep.pregel.action import Action
+from twinstep.pregel.spec import Transition
 
 if TYPE_CHECKING:
     from twinstep.graph.state import StateGraph
@@ -25,18 +25,18 @@ def snapshot(builder: StateGraph[Any, Any, Any, Any]) -> StateGraph[Any, Any, An
     return kept
 
 
-def transitions(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
+def transitions(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Transition]:
     """Yield edges, joins and choices."""
     for start, end in builder.edges:
-        yield Edge(start, end)
+        yield start, end, None, False
     for starts, end in builder.waiting_edges:
         needed = builder.quorums[starts, end]
         label = None if needed == len(starts) else f"{needed} of {len(starts)}"
-        yield from (Edge(start, end, label) for start in starts)
+        yield from ((start, end, label, False) for start in starts)
     yield from choices(builder)
 
 
-def choices(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
+def choices(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Transition]:
     """Yield where branches, and the commands of nodes and of error handlers, may lead.
 
     A path function that does not say where it leads may lead to every other node.
@@ -47,7 +47,7 @@ def choices(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Edge]:
             if ends is None:
                 ends = {name: name for name in (*builder.nodes, END) if name != source}
             for result, end in ends.items():
-                yield Edge(source, end, None if result == end else str(result), True)
+                yield source, end, None if result == end else str(result), True
     everywhere = _handled(builder.defaults.error_handler)
     for name, node in builder.nodes.items():
         for end, label in (node.ends or {}).items():
@@ -61,8 +61,8 @@ def _handled(handler: Action | None) -> Iterable[str]:
     return () if handler is None else destinations_of("", None, hints_of_code(handler.fn)) or ()
 
 
-def _jump(builder: StateGraph[Any, Any, Any, Any], source: str, end: str, label: str | None) -> Edge:
+def _jump(builder: StateGraph[Any, Any, Any, Any], source: str, end: str, label: str | None) -> Transition:
     """Return the edge of a command; one that goes on in the graph around this one leaves this one."""
     if end in builder.nodes or end == END:
-        return Edge(source, end, label, True)
-    return Edge(source, END, label or end.strip("_"), True)
+        return source, end, label, True
+    return source, END, label or end.strip("_"), True

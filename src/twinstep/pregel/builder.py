@@ -12,11 +12,10 @@ from typing_extensions import TypedDict
 
 from twinstep.channels import BaseChannel, Topic
 from twinstep.constants import END, RESERVED, START, TASKS
-from twinstep.drawing import Edge
 from twinstep.errors import EmptyInputError, GraphValidationError, InvalidUpdateError, did_you_mean
 from twinstep.managed import ManagedValue
 from twinstep.pregel.action import Action
-from twinstep.pregel.spec import PASS, NodeSpec, ProgramSpec, View
+from twinstep.pregel.spec import PASS, NodeSpec, ProgramSpec, Transition, View
 from twinstep.scope import require_scope
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
@@ -273,16 +272,16 @@ def _type_of(name: str, ports: Ports, channels: Mapping[str, AnyChannel]) -> Any
     return TypedDict(name, types, total=False)  # type: ignore[operator]  # made at run time
 
 
-def _transitions(parts: Parts, nodes: Mapping[str, PregelNode]) -> Iterator[Edge]:
+def _transitions(parts: Parts, nodes: Mapping[str, PregelNode]) -> Iterator[Transition]:
     """Yield an edge to each node from those that write to a channel it subscribes to, with start and end."""
     for name, node in nodes.items():
         if not set(node.triggers).isdisjoint(_several(parts.input_channels)):
-            yield Edge(START, name)
+            yield START, name, None, False
         if any(entry.channel in _several(parts.output_channels) for entry in node.writers):
-            yield Edge(name, END)
+            yield name, END, None, False
         for other, writer in nodes.items():
             if any(entry.channel in node.triggers for entry in writer.writers):
-                yield Edge(other, name)
+                yield other, name, None, False
 
 
 def _managed(kind: Any) -> ManagedValue | None:

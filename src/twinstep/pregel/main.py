@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, Literal, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 from twinstep.arguments import expect, expect_seconds, expect_several
 from twinstep.constants import DEFAULT_THREADS, INTERRUPT
 from twinstep.errors import GraphInterrupt, InvalidConfigError
 from twinstep.pregel import drive_sync
-from twinstep.pregel.builder import NodeBuilder, Parts, PregelNode, program
 from twinstep.pregel.chunks import Chunks, astream_chunks, bubble, stream_chunks
 from twinstep.pregel.compiled import names_of
 from twinstep.pregel.loop import Outcome, execute
@@ -37,6 +36,9 @@ from twinstep.types import (
     retry_policies,
 )
 from twinstep.typing import ContextT, InputT, OutputT, StateT
+
+if TYPE_CHECKING:
+    from twinstep.pregel.builder import NodeBuilder, PregelNode
 
 Modes = StreamMode | Sequence[StreamMode]
 Version = Literal["v1", "v2"]
@@ -102,6 +104,8 @@ class Pregel(RunStreams[StateT, ContextT, InputT, OutputT]):
     ) -> None:
         retry = retry_policies(retry_policy)
         if spec is None:
+            from twinstep.pregel.builder import Parts, program
+
             parts = Parts(
                 name=expect("Pregel(name=...)", name, str, "a name", optional=False),
                 nodes=expect("Pregel(nodes=...)", nodes or {}, Mapping, "a mapping of names and nodes"),

@@ -17,7 +17,7 @@ from twinstep.pregel.task import Task
 from twinstep.pregel.workers import lend_gate
 from twinstep.runtime import RunControl
 from twinstep.scope import SCOPE
-from twinstep.stream import SILENT, Observer, Printer, callback_listeners
+from twinstep.stream import SILENT, Observer, Printer
 from twinstep.stream.log import EventLog
 from twinstep.types import DURABILITIES, NOTHING, ON_CONFLICT, Durability, OnConflict, RunnableConfig, StreamMode
 from twinstep.warnings import TwinstepWarning, deprecate, warn
@@ -73,6 +73,8 @@ def open_call(
     limit = checked(config)
     callbacks = config.get("callbacks")
     if callbacks:
+        from twinstep.stream.callbacks import callback_listeners
+
         meet_neighbours()
         known = parent.run.log.listeners if parent is not None else ()
         listeners = (*listeners, *callback_listeners(callbacks, known))

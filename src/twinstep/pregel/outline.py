@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 from typing import Any
 
 from twinstep.checkpoint.format import Record, decode_checkpoint, decode_record
@@ -24,7 +25,7 @@ def outline(spec: ProgramSpec) -> Graph:
     for name, node in spec.nodes.items():
         if name != START:
             graph.nodes[name] = Node(name, name, node.action.code, _metadata(spec, node))
-    graph.edges = _merged(edge for edge in spec.transitions() if edge.source in graph.nodes)
+    graph.edges = _merged(edge for edge in starmap(Edge, spec.transitions()) if edge.source in graph.nodes)
     leaves = graph.nodes.keys() - {edge.source for edge in graph.edges}
     graph.edges += [Edge(name, END) for name in sorted(leaves)]
     if any(edge.target == END for edge in graph.edges):

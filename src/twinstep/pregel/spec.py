@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twinstep.channels import BaseChannel, BinaryOperatorAggregate
 from twinstep.constants import START, TAG_HIDDEN, TASKS
@@ -16,8 +16,8 @@ from twinstep.pregel.past import BRANCH, JOIN, NO_PAST, Past
 from twinstep.stream.events import Write
 from twinstep.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
-if TYPE_CHECKING:
-    from twinstep.drawing import Edge
+Transition = tuple[str, str, str | None, bool]
+"""From one node to another, with a label, and whether a choice leads there."""
 
 
 class View(dict[str, Any]):
@@ -193,7 +193,7 @@ class ProgramSpec:
         typed: turns the result into an instance of the output schema.
         goto, update: turn the parts of a `Command` given as input into writes.
         input_type, output_type: schemas of input and result.
-        transitions: lists the edges that may be taken, for drawings.
+        transitions: lists what may be taken, for drawings.
         functional: whether it is an entrypoint.
         check_end: refuses a state that a run would end with; raises.
         triggers: the nodes that each channel starts.
@@ -220,7 +220,7 @@ class ProgramSpec:
     fading: bool = False
     input_type: Any = Any
     output_type: Any = Any
-    transitions: Callable[[], Iterable[Edge]] = tuple
+    transitions: Callable[[], Iterable[Transition]] = tuple
     functional: bool = False
     check_end: Callable[[View], None] | None = None
     interrupt_before: Sequence[str] = ()

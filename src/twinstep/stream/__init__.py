@@ -1,6 +1,5 @@
 """The event stream: one log of typed events per run, seen through the stream modes and through run streams."""
 
-from twinstep.stream.callbacks import callback_listeners
 from twinstep.stream.log import SILENT, EventLog, Listener, Observer, Printer
 from twinstep.stream.modes import NO_CHUNK, Keys, as_result, as_update, check_modes
 from twinstep.stream.protocol import LifecyclePayload, ProtocolEvent, SubgraphStatus
@@ -54,6 +53,5 @@ __all__ = [
     "ValuesTransformer",
     "as_result",
     "as_update",
-    "callback_listeners",
     "check_modes",
 ]
