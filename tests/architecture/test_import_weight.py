@@ -45,7 +45,7 @@ def test_heavy_modules_wait_until_they_are_used(module, loaded):
 
 
 def test_the_front_doors_load_few_modules(loaded):
-    assert len(loaded) <= 250
+    assert len(loaded) <= 246
 
 
 LOOP = """
