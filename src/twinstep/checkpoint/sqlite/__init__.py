@@ -23,10 +23,11 @@ _DIALECT: Final = Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, ns)")
 _PROGRAM: Final = SqlProgram(_DIALECT)
 _SHARE = 1024
 """Bytes of a row that change one more page: a quarter of it, as large rows make others move."""
-_WRITE_BACK = 1000
-"""Pages of write-ahead log after which they are copied into the file; SQLite itself would do so after eight times as
-many, while a commit waits."""
-_SETTINGS: Final = (f"wal_autocheckpoint={8 * _WRITE_BACK}", "secure_delete=ON")
+_WRITE_BACK: Final = {"NORMAL": 1000, "FULL": 125}
+"""Pages of write-ahead log after which they are copied into the file. Fewer where each commit is flushed: a log that is
+written over is flushed up to four times as fast as one that grows."""
+_SETTINGS: Final = ("wal_autocheckpoint=8000", "secure_delete=ON")
+"""SQLite itself would copy them while a commit waits."""
 _SMALL = 16 * 2**20
 """Bytes of a file that can be written anew within a fraction of a second."""
 
@@ -73,7 +74,7 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
         )
         super().__init__(db, _PROGRAM, serde=serde)
         self.overlaps: bool = synchronous == "FULL"  # waits for the disk; with NORMAL a commit costs less than a thread
-        self._pages = 0
+        self._pages, self._write_back_after = 0, _WRITE_BACK[synchronous]
         self._presence = Presence(db.file)
 
     @classmethod
@@ -174,7 +175,7 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
                 db.lock.release()
         if not job.done:
             await super()._afinish(job)
-        elif self._pages >= _WRITE_BACK:
+        elif self._pages >= self._write_back_after:
             await self._away(self._write_back)
 
     def _remember(self, commit: Commit, stand: Stand) -> None:
@@ -185,7 +186,7 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
 
     def _finish(self, job: Job) -> None:
         super()._finish(job)
-        if self._pages >= _WRITE_BACK:
+        if self._pages >= self._write_back_after:
             self._write_back()
 
     def _write_back(self) -> None:
