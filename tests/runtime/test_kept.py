@@ -162,6 +162,16 @@ def test_lists_of_all_kinds_of_items_that_grow_and_are_replaced(lane, saver, thr
     assert next(s.values["log"] for s in lane.history(graph, thread) if not s.next) == expected
 
 
+@pytest.mark.parametrize(
+    ("item", "reducer", "whole"), [(row, operator.add, True), (Noted, operator.add, False), (row, add, False)]
+)
+def test_the_end_of_a_run_is_kept_as_it_is_unless_others_have_a_part_of_it(lane, saver, thread, item, reducer, whole):
+    graph = graph_of(saver, lambda state: {"log": [item(-1)], "note": "said"}, reducer)
+    result = talk(lane, graph, thread, item=item)
+    assert (saver.kept.get("1", "").known.id == saver.load("1", "").head.checkpoint) is whole
+    assert both(lane, saver, graph, thread) == result
+
+
 @pytest.mark.parametrize("reducer", [operator.add, add, counting])
 def test_reducers_that_change_items_are_noticed(lane, saver, thread, reducer):
     graph = graph_of(saver, lambda state: {"log": [{"reply": True}]}, reducer)

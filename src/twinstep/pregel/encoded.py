@@ -10,8 +10,6 @@ from twinstep.pregel.objects import Objects, objects_in
 from twinstep.serde import Serializer, holds_set
 
 MOST_PIECES: Final = 32
-ITEM_SIZE: Final = 256
-"""Bytes that a dict takes beside its content, about."""
 
 
 class PlainList(NamedTuple):
@@ -40,7 +38,7 @@ class Encoded(NamedTuple):
     """An encoded value; a list may be in pieces, each of which is the encoded list of the next items.
 
     Attributes:
-        pieces: the bytes.
+        pieces: the bytes; none of a plain list that is always shared, never made anew.
         items: number of items of a list, None for any other value.
         ordered: whether the same value, read from the bytes, is encoded to the same bytes: not if it may hold a set.
         plain: the list, if it is plain: copying that is faster than reading the bytes.
@@ -54,24 +52,9 @@ class Encoded(NamedTuple):
     objects: Objects | None = None
 
     @property
-    def size(self) -> int:
-        """The bytes that it takes, about."""
-        size = sum(map(len, self.pieces))
-        apart = self.plain.items if self.plain is not None else self.objects.rows if self.objects is not None else None
-        return size if apart is None else 2 * size + ITEM_SIZE * len(apart)
-
-    def with_plain(self, value: Any, before: Encoded | None = None, kept: int = 0) -> Encoded:
-        """Return the same with what it holds, if that is a plain list.
-
-        Args:
-            value: what it holds; no code of the user has seen it yet.
-            before: an encoded list that it begins with so many items of.
-            kept: how many.
-        """
-        if not self.items or (before is not None and before.plain is None and kept == before.items):
-            return self
-        known = before.plain if before is not None else None
-        return self._replace(plain=plain_list(value, known, kept))
+    def apart(self) -> int:
+        """How many items stand beside the bytes."""
+        return self.items or 0 if self.plain is not None or self.objects is not None else 0
 
     def followed(self, serde: Serializer, added: Sequence[Any], at: str) -> Encoded:
         """Return the list with more items, which alone are encoded."""

@@ -36,7 +36,9 @@ class Growth:
 
     def begin(self, name: str, value: Any, encoded: Encoded) -> None:
         """Remember a value that was read from just these bytes, and that no code of the user has seen yet."""
-        if not encoded.items or not encoded.ordered:  # a set that was read may be encoded in another order
+        if (
+            not encoded.pieces or not encoded.items or not encoded.ordered
+        ):  # a set that was read may be in another order
             self.note(name, value)
             return
         self._known[name], self._read[name] = encoded, list(value)

@@ -33,7 +33,7 @@ from twinstep.ids import new_id
 from twinstep.pregel.effects import Program, load
 from twinstep.pregel.execute import node_record, record_id, record_row, write
 from twinstep.pregel.forks import keep_memories, open_memories
-from twinstep.pregel.kept import is_long, kept_state
+from twinstep.pregel.kept import KeptState, is_long, kept_end, kept_state
 from twinstep.pregel.past import BRANCH
 from twinstep.pregel.run import Run
 from twinstep.pregel.state import State
@@ -160,8 +160,19 @@ def _commit(
         run.head = row.id
         if run.remembers:
             root.moved[run.ns] = row.id
+        if status == "done" and run.warm is not None:
+            _keep_end(run, run.warm)
     run.unsaved.clear()
     run.forget.clear()
+
+
+def _keep_end(run: Run, warm: KeptState) -> None:
+    """Keep the state that a run has ended with, so that the next run need not read it."""
+    assert run.saver is not None
+    assert run.head is not None
+    kept = kept_end(run.saver.serde.plain, warm, run.state, run.changed, run.head, run.lineage)
+    if kept is not None:
+        run.saver.kept.put(*run.place, kept)
 
 
 def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> CheckpointRow:
@@ -201,6 +212,8 @@ def checkpoint_row(run: Run, source: Source, tasks: Sequence[NodeTask]) -> Check
     row = encode_checkpoint(saver.serde, run.place, checkpoint)
     run.lineage.follow(checkpoint, len(row.blob))
     run.parent_checkpoint = id
+    if run.warm is not None:
+        run.changed |= state.dirty
     state.stored()
     return row
 
@@ -396,6 +409,6 @@ def _read_values(run: Run, chain: Sequence[Checkpoint], rows: Sequence[Checkpoin
     for link, row in zip(chain[start:], rows[start:], strict=True):
         run.lineage.follow(link, len(row.blob))
     if run.keeps_head and (run.warm is not None or is_long(rows)):
-        run.warm = kept_state(run.saver.serde.plain, run.warm, values, chain, run.lineage)
+        run.warm = kept_state(run.saver.serde.plain, run.warm, values, chain, run.lineage, run.spec.growing)
         run.saver.kept.put(*run.place, run.warm)
     return values

@@ -50,6 +50,11 @@ class Lineage:
         return self.joint is None or self._length > 2 * self._size + SLACK
 
     @property
+    def weight(self) -> int:
+        """The bytes that are read, about; at least half of what the state takes."""
+        return self._size + self._length
+
+    @property
     def slow(self) -> bool:
         """Whether reading goes through many small checkpoints since the joint, so that the next should be a joint."""
         return self._rows >= STRIDE and self._length - self._at_joint[1] < self._rows * SMALL

@@ -175,6 +175,7 @@ class Run:
         before: the checkpoint before the one of `checkpoint_id`.
         last: the checkpoint the state was read from.
         warm: what is kept in memory of the head; keeps_head: whether what is read is kept.
+        changed: the channels that changed since.
         parent_checkpoint: the last checkpoint of the lineage that is stored.
         head: the checkpoint the namespace stands at in the journal.
         info: facts about the run that are kept beside the head.
@@ -246,6 +247,7 @@ class Run:
     last: Checkpoint | None = field(default=None, init=False)
     warm: KeptState | None = field(default=None, init=False)
     keeps_head: bool = field(default=False, init=False)
+    changed: set[str] = field(default_factory=set, init=False)
     parent_checkpoint: str | None = field(default=None, init=False)
     head: str | None = field(default=None, init=False)
     info: bytes | None = field(default=None, init=False)
@@ -289,7 +291,7 @@ class Run:
         root = self.root
         root.id, root.broken, root.pending, root.answers = self.token, None, None, {}
         self.step, self.checkpoint_id, self.before, self.last = -2, None, None, None
-        self.parent_checkpoint, self.lineage = None, Lineage()
+        self.parent_checkpoint, self.lineage, self.changed = None, Lineage(), set()
         self.records, self.unused, self.unsaved, self.forget = {}, set(), [], []
 
     def mark_edited(self) -> None:
