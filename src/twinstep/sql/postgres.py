@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -93,9 +93,7 @@ class PostgresDatabase:
         Raises:
             TwinstepError: the program refused, or the database failed (the schema's `failed`); nothing was changed.
         """
-        with self._connection() as conn, conn.transaction():
-            if not write:
-                conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with self._connection() as conn, conn.transaction() if write else _one_state(conn):
             return _run(conn, program)
 
     # ------------------------------------------------------------------ ends
@@ -127,6 +125,19 @@ _MENDS = {
     "53": "The server has no room for more; nothing was stored. Try again later.",
     "57": "The server ended the connection; nothing was stored. The next call connects again.",
 }
+
+
+@contextmanager
+def _one_state(conn: Conn) -> Iterator[None]:
+    """Read in a transaction that sees one state of the database."""
+    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):  # the connection has broken
+            conn.rollback()
+        raise
+    conn.commit()
 
 
 def _run(conn: Conn, program: Program[T]) -> T:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from twinstep.sql.schema import Database, Ready
 from twinstep.store.backend import BackendStore, Batch, decoded
-from twinstep.store.base import GetOp, Result, Value
+from twinstep.store.base import Result, Value
 from twinstep.store.expiry import TTLConfig, now
 from twinstep.store.spelling import Spelling
 from twinstep.store.sql import StoreProgram
@@ -39,9 +39,10 @@ class DatabaseStore(BackendStore):
     def _apply(self, batch: Batch) -> list[Result]:
         self._db.open()
         at, db = now(), self._db
-        if batch.count == 1 and not batch.writes and isinstance(batch.reads[0][1], GetOp):
-            applied = db.autocommit(self._sql.apply(batch, at))
-        else:
+        applied = None
+        if batch.count == 1 and not batch.writes and not batch.queries:
+            applied = db.autocommit(self._sql.at_once(batch, at))
+        if applied is None:
             applied = db.transact(self._sql.apply(batch, at), write=bool(batch.writes))
         if applied.refresh:
             db.transact(self._sql.refresh(applied.refresh, at))

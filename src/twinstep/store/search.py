@@ -7,6 +7,7 @@ of creation, page by page until there are enough: the index of the namespace, na
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from twinstep.sql.schema import Program
@@ -14,7 +15,7 @@ from twinstep.store.backend import decoded, search_item
 from twinstep.store.base import SearchItem, SearchOp
 from twinstep.store.filters import matcher
 from twinstep.store.ranking import ExactOrder
-from twinstep.store.rows import ALIVE, EVERYWHERE, ITEM, Condition, Place, Row, below, within
+from twinstep.store.rows import ALIVE, EVERYWHERE, ITEM, Condition, Place, Row, below, text_of, within
 from twinstep.store.spelling import Hits, Spelling
 from twinstep.store.terms import needed_terms
 from twinstep.store.vectors import Vector, similarities, to_blob
@@ -23,6 +24,7 @@ _FIRST_PAGE, _LARGEST_PAGE = 256, 16_384
 _VECTORS_OF = """
     SELECT v.item, v.vector FROM twinstep_store_items i
     JOIN twinstep_store_vectors v ON v.prefix = i.prefix AND v.item = i.n WHERE i.n """
+_BELOW = "EXISTS (SELECT 1 FROM twinstep_store_items WHERE prefix > ? AND prefix < ?)"
 _ANY = Condition("TRUE")
 _UNINDEXED = Condition("""NOT EXISTS (SELECT 1 FROM twinstep_store_vectors v
     WHERE v.prefix = twinstep_store_items.prefix AND v.item = twinstep_store_items.n)""")
@@ -48,7 +50,26 @@ class Search:
             return (yield from self._scan(place, self._wanted))[self._op.offset :]
         sql, parameters = _page(place.items & self._alive, place.order)
         rows = yield sql, (*parameters, -1, self._op.limit, self._op.offset)
-        return [found for row in rows if (found := self._match(row))]
+        return self._matches(rows, self._op.limit)
+
+    def at_once(self) -> Program[list[tuple[Row, SearchItem]] | None]:
+        """Find by one statement what `oldest` finds; None if there are namespaces below, or one page is not enough."""
+        op, text = self._op, text_of(self._op.namespace_prefix)
+        place = yield from self._narrowed(within(text) if text else EVERYWHERE)
+        if place is None or not op.limit:
+            return []
+        others, bounds = (_BELOW, (text, text[:-1] + "/")) if text else ("FALSE", ())
+        size, offset = (op.limit, op.offset) if op.filter is None else (_FIRST_PAGE, 0)
+        page, parameters = _page(place.items & self._alive, place.order)
+        sql = f"SELECT {others}, item.* FROM (SELECT 1) AS one LEFT JOIN ({page}) AS item ON TRUE ORDER BY n"
+        rows = yield sql, (*bounds, *parameters, -1, size, offset)
+        if rows[0][0]:
+            return None
+        rows = [row[1:] for row in rows if row[1] is not None]
+        found = self._matches(rows, self._wanted)
+        if op.filter is None:
+            return found
+        return found[op.offset :] if len(found) == self._wanted or len(rows) < size else None
 
     def near(self, query: Vector) -> Program[list[tuple[Row, SearchItem]]]:
         """Find items by their nearness to a query, those without vectors last."""
@@ -111,15 +132,14 @@ class Search:
         after, size = -1, _FIRST_PAGE
         while True:
             rows = yield sql, (*parameters, after, size, 0)
-            for row in rows:
-                match = self._match(row)
-                if match:
-                    found.append(match)
-                    if len(found) == wanted:
-                        return found
-            if len(rows) < size:
+            found += self._matches(rows, wanted - len(found))
+            if len(found) == wanted or len(rows) < size:
                 return found
             after, size = rows[-1][0], min(size * 8, _LARGEST_PAGE)
+
+    def _matches(self, rows: Sequence[Any], most: int) -> list[tuple[Row, SearchItem]]:
+        """Return the first rows that fulfil the filter."""
+        return list(islice((match for row in rows if (match := self._match(row))), most))
 
     def _match(self, columns: Sequence[Any]) -> tuple[Row, SearchItem] | None:
         value = decoded(columns[1], columns[2], columns[3])
@@ -131,6 +151,10 @@ class Search:
     def _place(self) -> Program[Place | None]:
         """Return where to look, None when there is nothing to find."""
         place = (yield from self._namespaces()) if self._op.namespace_prefix else EVERYWHERE
+        return (yield from self._narrowed(place))
+
+    def _narrowed(self, place: Place | None) -> Program[Place | None]:
+        """Narrow a place to the items that the filter may hold for."""
         needed = needed_terms(self._op.filter) if place and self._op.filter else []
         if place is None or not all(needed):
             return None

@@ -43,6 +43,7 @@ class Spelling:
         to_column: makes a parameter of a vector's bytes.
         from_column: makes the bytes of what the database returns.
         table: answers searches in place of the table of vectors.
+        far: whether it takes a while to reach the database, so that one statement is better than several.
     """
 
     among: str
@@ -58,3 +59,4 @@ class Spelling:
     to_column: Callable[[bytes], Any] = bytes
     from_column: Callable[[Any], bytes] = bytes
     table: VectorTable | None = None
+    far: bool = False

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from twinstep.errors import InvalidConfigError
 from twinstep.sql.schema import Program
 from twinstep.store.backend import Batch, Write
-from twinstep.store.base import GetOp, ListNamespacesOp, Namespace, Result, SearchOp
+from twinstep.store.base import GetOp, ListNamespacesOp, Namespace, Result, SearchItem, SearchOp
 from twinstep.store.expiry import Expiry
 from twinstep.store.rows import ALIVE, EVERYWHERE, ITEM, Condition, Row, below, namespace_of, text_of
 from twinstep.store.search import Search
@@ -58,6 +58,20 @@ class StoreProgram:
             applied.results[n] = yield from self._read(op, batch.queries.get(n), at, applied.refresh)
         if batch.writes:
             yield from self._write(batch.writes, at)
+        return applied
+
+    def at_once(self, batch: Batch, at: int) -> Program[Applied | None]:
+        """Apply a batch of one read by one statement, which needs no transaction; None if it takes more."""
+        applied, op = Applied([None], []), batch.reads[0][1]
+        if not isinstance(op, SearchOp):
+            applied.results[0] = yield from self._read(op, None, at, applied.refresh)
+            return applied
+        if not self._spelling.far:
+            return None
+        pairs = yield from Search(self._spelling, op, self._expiry.hidden_until(at)).at_once()
+        if pairs is None:
+            return None
+        applied.results[0] = self._found(op, pairs, applied.refresh)
         return applied
 
     def refresh(self, rows: Sequence[int], at: int) -> Program[None]:
@@ -138,14 +152,20 @@ class StoreProgram:
         if isinstance(op, GetOp):
             sql = f"SELECT {ITEM} FROM twinstep_store_items WHERE prefix = ? AND key = ? AND {ALIVE}"
             found = [Row(*row) for row in (yield sql, (text_of(op.namespace), op.key, hidden))]
-            result: Result = found[0].item() if found else None
-        else:
-            search = Search(self._spelling, op, hidden)
-            pairs = yield from search.near(query) if query is not None else search.oldest()
-            found, result = [row for row, _ in pairs], [found for _, found in pairs]
+            self._note(op, found, refresh)
+            return found[0].item() if found else None
+        search = Search(self._spelling, op, hidden)
+        return self._found(op, (yield from search.near(query) if query is not None else search.oldest()), refresh)
+
+    def _found(self, op: SearchOp, pairs: Sequence[tuple[Row, SearchItem]], refresh: list[int]) -> list[SearchItem]:
+        """Return what a search found, without the rows."""
+        self._note(op, [row for row, _ in pairs], refresh)
+        return [found for _, found in pairs]
+
+    def _note(self, op: GetOp | SearchOp, rows: Sequence[Row], refresh: list[int]) -> None:
+        """Take note of the rows whose time to live a read starts anew."""
         if self._expiry.refreshes(op.refresh_ttl):
-            refresh += [row.n for row in found if row.life is not None]
-        return result
+            refresh += [row.n for row in rows if row.life is not None]
 
     def _list(self, op: ListNamespacesOp, hidden: int) -> Program[list[Namespace]]:
         start: Namespace = ()

@@ -63,6 +63,7 @@ _PLAIN = Spelling(
     lock="SELECT pg_advisory_xact_lock(hashtext('twinstep_store_items'))",
     number="?::bigint",
     vector="?::bytea",
+    far=True,
 )
 _WITH_EXTENSION = replace(
     _PLAIN,
