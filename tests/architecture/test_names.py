@@ -61,6 +61,7 @@ NAMES = {
     "store.memory": "InMemoryStore BaseStore",
     "store.sqlite": "SqliteStore AsyncSqliteStore",
     "store.postgres": "PostgresStore AsyncPostgresStore PoolConfig",
+    "store.postgres.base": "PostgresIndexConfig ANNIndexConfig HNSWConfig IVFFlatConfig PoolConfig",
     "cache.base": "BaseCache",
     "cache.memory": "InMemoryCache",
     "cache.sqlite": "SqliteCache",

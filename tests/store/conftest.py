@@ -40,6 +40,7 @@ def empty_postgres(postgres_schema: tuple[str, Any]) -> str:
     if conn.execute("SELECT to_regclass('twinstep_store_items')").fetchone()[0]:
         for table in ("items", "vectors", "index"):
             conn.execute(f"TRUNCATE twinstep_store_{table}")
+        conn.execute("DROP INDEX IF EXISTS twinstep_store_vectors_near")
     return url
 
 

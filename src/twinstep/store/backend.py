@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from twinstep.arguments import expect
 from twinstep.errors import InvalidConfigError
@@ -91,10 +91,12 @@ class BackendStore(BaseStore):
 
     index_config: IndexConfig | None
     ttl_config: TTLConfig | None
+    _index_keys: ClassVar[tuple[str, ...]] = ()
+    """What only this kind of store can be told about its index."""
 
     def __init__(self, *, index: IndexConfig | None, ttl: TTLConfig | None) -> None:
         self.index_config, self.ttl_config = index, ttl
-        self._index = VectorIndex(index) if index is not None else None
+        self._index = VectorIndex(index, self._index_keys) if index is not None else None
         self._expiry = Expiry(ttl)
         self._sweeper = Sweeper(self.sweep_ttl)
 

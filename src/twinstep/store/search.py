@@ -77,7 +77,7 @@ class Search:
         if place is None or not self._op.limit:
             return []
         found: list[tuple[Row, SearchItem]] = []
-        order, seen, size, last = ExactOrder[tuple[Row, SearchItem]](query), set[int](), 2 * self._wanted + 32, False
+        order, seen, size, last = ExactOrder[tuple[Row, SearchItem]](query), set[int](), 2 * self._wanted + 8, False
         while len(found) < self._wanted and not last:
             hits = yield from self._hits(place, query, size)
             last = len(hits) < size
@@ -86,6 +86,7 @@ class Search:
             yield from self._sort_in(order, rough, found)
             found += map(_scored, order.leave(-2.0 if last else hits[-1][1]))
             size *= 8
+        found.sort(key=_farness)  # as they are, unless what was asked for the nearest had missed some at first
         if len(found) < self._wanted:
             found += yield from self._scan(place, self._wanted - len(found), unindexed=True)
         return found[self._op.offset : self._wanted]
@@ -183,6 +184,10 @@ def _page(where: Condition, order: str) -> tuple[str, tuple[Any, ...]]:
             SELECT n AS m FROM twinstep_store_items WHERE {where.sql} AND n > ?
             ORDER BY {order} LIMIT ? OFFSET ?) AS page ON n = m ORDER BY n"""
     return sql, where.parameters
+
+
+def _farness(pair: tuple[Row, SearchItem]) -> float:
+    return -(pair[1].score or 0.0)
 
 
 def _scored(pair: tuple[tuple[Row, SearchItem], float]) -> tuple[Row, SearchItem]:

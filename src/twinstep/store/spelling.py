@@ -14,14 +14,14 @@ Hits = list[tuple[int, float]]
 
 
 class VectorTable(Protocol):
-    """A second copy of the vectors, arranged for searches; `twinstep_store_vectors` says which of them count."""
+    """The vectors once more, arranged for searches; `twinstep_store_vectors` says which of them count."""
 
     def catch_up(self) -> Program[None]:
         """Take in what has changed in the table of vectors."""
         ...
 
-    def nearest(self, place: Place, vector: bytes, size: int) -> Program[Hits | None]:
-        """Return the nearest vectors in a place, or None where another way is faster or the only one."""
+    def nearest(self, place: Place, vector: Any, size: int) -> Program[Hits | None]:
+        """Return near vectors in a place, or None where another way is faster or the only one."""
         ...
 
 
@@ -42,7 +42,7 @@ class Spelling:
         similarity: what a distance is as a similarity.
         to_column: makes a parameter of a vector's bytes.
         from_column: makes the bytes of what the database returns.
-        table: answers searches in place of the table of vectors.
+        table: answers searches in place of the table of vectors; it may miss some of the nearest.
         far: whether it takes a while to reach the database, so that one statement is better than several.
     """
 

@@ -62,15 +62,20 @@ class Embedded(NamedTuple):
 class VectorIndex:
     """Turns values and queries into unit vectors.
 
+    Args:
+        config: what it is told.
+        more: further keys that the store knows.
+
     Raises:
         InvalidConfigError: the config lacks a key, has an unknown one, or one of its values cannot be used.
     """
 
-    def __init__(self, config: IndexConfig) -> None:
+    def __init__(self, config: IndexConfig, more: Sequence[str] = ()) -> None:
         expect("The store's index=", config, Mapping, "a mapping with 'dims' and 'embed'", optional=False)
+        known = (*_KEYS, *more)
         for name in config:
-            if name not in _KEYS:
-                raise InvalidConfigError(f"Unknown key '{name}' in the store's index.{did_you_mean(name, _KEYS)}")
+            if name not in known:
+                raise InvalidConfigError(f"Unknown key '{name}' in the store's index.{did_you_mean(name, known)}")
         dims = config.get("dims")
         if not isinstance(dims, int) or isinstance(dims, bool) or dims < 1:
             raise InvalidConfigError(f"The store's index needs 'dims', the length of a vector, above 0; got {dims!r}.")

@@ -8,12 +8,14 @@ from dataclasses import replace
 from sys import byteorder
 from typing import TYPE_CHECKING, Any, Self
 
-from twinstep.errors import StorageError
+from twinstep.errors import InvalidConfigError, StorageError
 from twinstep.sql.postgres import PostgresDatabase
 from twinstep.sql.schema import Program
 from twinstep.sql.source import Conn, PoolConfig
 from twinstep.store.database import DatabaseStore
 from twinstep.store.expiry import TTLConfig
+from twinstep.store.postgres.approximate import KEYS, Approximate, approximate_index
+from twinstep.store.postgres.base import PostgresIndexConfig
 from twinstep.store.rows import Condition, Place, store_schema
 from twinstep.store.spelling import Spelling
 from twinstep.store.sql import StoreProgram, claim
@@ -83,27 +85,30 @@ class PostgresStore(DatabaseStore):
     the next call. Asynchronous calls run in threads; with `pool_config` several run at once.
 
     Searches by meaning are computed by pgvector if the database had it (or could make the extension) when the first
-    store with an index was opened, else here; the order of results and their scores are the same.
+    store with an index was opened, else here; the order of results and their scores are the same. They find all that
+    is near, unless `index` has an `ann_index_config`.
 
     Args:
         conn: a connection string; or a `psycopg.Connection` or `psycopg_pool.ConnectionPool`, which stays open when the
             store is closed.
-        index: makes values searchable by meaning, see `twinstep.store.vectors.IndexConfig`.
+        index: makes values searchable by meaning, see `twinstep.store.postgres.base.PostgresIndexConfig`.
         ttl: how long items live, see `twinstep.store.expiry.TTLConfig`.
         pool_config: makes a pool of connections from a connection string; without it there is one.
     """
 
     _plain = _PLAIN
+    _index_keys = KEYS
 
     def __init__(
         self,
         conn: str | Conn | ConnectionPool[Any],
         *,
-        index: IndexConfig | None = None,
+        index: IndexConfig | PostgresIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         pool_config: PoolConfig | None = None,
     ) -> None:
         super().__init__(index=index, ttl=ttl)
+        self._approximate = None if index is None else approximate_index(index)
         self._db = PostgresDatabase(conn, _SCHEMA, pool=pool_config, opened=self._opened)
 
     @classmethod
@@ -113,7 +118,7 @@ class PostgresStore(DatabaseStore):
         *,
         pipeline: bool = False,
         pool_config: PoolConfig | None = None,
-        index: IndexConfig | None = None,
+        index: IndexConfig | PostgresIndexConfig | None = None,
         ttl: TTLConfig | None = None,
     ) -> Self:
         """Return a store for a database; use it in `with` or `async with`, or call `close` at the end.
@@ -127,8 +132,21 @@ class PostgresStore(DatabaseStore):
         if dims is not None and not db.transact(claim(None)):
             self._use_pgvector()
         indexed = db.transact(claim(dims))
-        fast = db.transact(_column_type()) == "vector"
-        self._sql = StoreProgram(_WITH_EXTENSION if fast else _PLAIN, self._expiry, indexed)
+        spelling = _WITH_EXTENSION if db.transact(_column_type()) == "vector" else _PLAIN
+        if self._approximate is not None:
+            self._use_index(spelling, self._approximate)
+            spelling = replace(spelling, table=self._approximate)
+        self._sql = StoreProgram(spelling, self._expiry, indexed)
+
+    def _use_index(self, spelling: Spelling, index: Approximate) -> None:
+        """See that the database has the index that it was asked for."""
+        if spelling.distance is None:
+            raise InvalidConfigError(
+                "The store's 'ann_index_config' needs pgvector, which the database did not have when the first store "
+                "with an index was opened, or this user could not make (CREATE EXTENSION vector). Make it and put the "
+                "items into a new store, or leave 'ann_index_config' out: then distances are computed here."
+            )
+        self._db.transact(index.create())
 
     def _use_pgvector(self) -> None:
         """Keep vectors, of which there are none yet, in the type of pgvector if the database has it."""
