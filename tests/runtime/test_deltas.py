@@ -20,7 +20,7 @@ from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.graph import START, StateGraph
 from twinstep.pregel import kept, lineage
-from twinstep.types import Overwrite, StateUpdate
+from twinstep.types import Command, Overwrite, StateUpdate, interrupt
 
 
 class State(TypedDict, total=False):
@@ -247,6 +247,19 @@ def test_a_list_after_something_else_has_not_grown_from_the_list_before(between,
     graph.invoke({"x": 0}, config)
     saver.kept = Kept()
     assert [state.values.get("x") for state in graph.get_state_history(config)] == [after, between, [1], 0, None]
+
+
+@pytest.mark.parametrize(("text", "rows"), [("short", 1), ("long " * 200, 2)], ids=["small", "large"])
+def test_a_small_input_is_not_read_again_with_the_first_state(text, rows):
+    graph = StateGraph(State).add_node("ask", lambda state: {"n": interrupt("?")}).add_edge(START, "ask")
+    program = graph.compile(saver := InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    values: State = {"plain": [text], "table": {}, "grows": [text]}
+    program.invoke(values, config)
+    assert len(saver.load("1", "").rows) == rows
+    first, begun = program.get_state_history(config)
+    assert (first.values, begun.tasks[0].result) == (values, values)
+    assert program.invoke(Command(resume=2), config) == {**values, "n": 2}
 
 
 def test_a_node_that_waits_for_others_twice_is_stored_each_time():

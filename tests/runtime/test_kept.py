@@ -444,7 +444,7 @@ def test_housekeeping_elsewhere(lane, pair, thread, what):
 
 def test_a_thread_pruned_while_a_run_works_on_it_stays_readable(lane, pair, thread):
     def node(state):
-        if len(state["log"]) == 6:
+        if len(state["log"]) == 7:
             pair[1].prune(["1"])
         return {"log": [len(state["log"])]}
 

@@ -40,6 +40,9 @@ from twinstep.pregel.state import State
 from twinstep.pregel.task import NodeTask
 from twinstep.stream.events import CheckpointCommitted
 
+LITTLE = 512
+"""Bytes of the checkpoint of an input that are no reason to build upon it."""
+
 
 def advance(run: Run, source: Source) -> None:
     """Note that a superstep is applied: what follows starts from a checkpoint of its own."""
@@ -226,11 +229,12 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
     state, lineage, parent = run.state, run.lineage, run.parent_checkpoint
     free = run.parent is None or source == "input"  # a nested run is read back from its beginning (see `Run.written`)
     gone, run.gone = run.gone, ()
-    if lineage.joint is None or parent is None or (lineage.long and free):
+    last = {key: value for task in writes for key, value in task.writes}
+    if lineage.joint is None or parent is None or ((lineage.long or _follows_little(run)) and free):
         for name in state.dirty:
             run.growth.note(name, None if state.has_plain(name) else state.channels[name].value)
-        return id, {name: [SET, value] for name, value in stored_values(state).items()}
-    last = {key: value for task in writes for key, value in task.writes}
+        whole = stored_values(state)
+        return id, {n: [LAST] if last.get(n, MISSING) is value else [SET, value] for n, value in whole.items()}
     changes = {name: change for name in state.dirty if (change := change_of(run, name, writes, last)) is not None}
     if gone:
         changes.update((name, [UNSET]) for name in gone)
@@ -238,6 +242,12 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
         return parent, changes
     lineage.note(changes)
     return lineage.joint, {name: joined_change(state, name, kept) for name, kept in lineage.changed.items()}
+
+
+def _follows_little(run: Run) -> bool:
+    """Tell whether a checkpoint follows a small first input, so that reading need not begin there."""
+    first = run.waiting
+    return first is not None and first.base == first.id and len(first.blob) <= LITTLE
 
 
 def refer_to_state(state: State, changes: dict[str, Change], writes: Sequence[TaskWrites]) -> None:

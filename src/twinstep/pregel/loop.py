@@ -28,7 +28,7 @@ from twinstep.pregel.deadline import limit_step
 from twinstep.pregel.effects import Program, RunTasks
 from twinstep.pregel.execute import pass_on, record_row, release
 from twinstep.pregel.journal import advance, commit_end, commit_state, commit_stop
-from twinstep.pregel.plan import plan, warn_of_joins
+from twinstep.pregel.plan import apply, plan, warn_of_joins
 from twinstep.pregel.questions import pending_questions
 from twinstep.pregel.resume import ANSWER, FAILURE, Opened, open_run
 from twinstep.pregel.run import QUESTIONS, Failure, Run
@@ -168,26 +168,6 @@ def open_questions(run: Run, tasks: Sequence[NodeTask]) -> tuple[Interrupt, ...]
     for question, _ in pending_questions([record for record in earlier if record is not None], run.root.answers):
         known.setdefault(question.id, question)
     return tuple(known.values())
-
-
-def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
-    """Apply what the tasks wrote; when that fails and the state is not stored yet, it stays as it was."""
-    writes = [task.writes or () for task in tasks]
-    consumed = [name for task in tasks for name in task.node.consumes] if run.spec.consumable else ()
-    before = run.state.spare(writes, consumed) if run.durability == "exit" else None
-    try:
-        run.state.apply(writes, consumed)
-        if run.spec.check_end is not None and not run.state.updated:
-            run.spec.check_end(run.state.view)
-    except BaseException:
-        run.state = before or run.state
-        raise
-    if run.spec.fading:
-        run.note_output(writes)
-    if run.parent is None:
-        run.root.answers.clear()
-    else:
-        run.written += [write for task in tasks if task.name != START for write in task.visible]
 
 
 def check_limits(run: Run, tasks: Sequence[NodeTask]) -> None:

@@ -1,11 +1,11 @@
-"""Which tasks are due."""
+"""Which tasks are due in a superstep, and how what they wrote becomes the next state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from twinstep.channels import NamedBarrierValue
-from twinstep.constants import TASKS
+from twinstep.constants import START, TASKS
 from twinstep.errors import InvalidUpdateError, did_you_mean
 from twinstep.pregel.run import Run
 from twinstep.pregel.spec import ProgramSpec
@@ -40,6 +40,26 @@ def plan(run: Run) -> list[NodeTask]:
                 )
             tasks.append(push(run, node, index, packet))
     return tasks
+
+
+def apply(run: Run, tasks: Sequence[NodeTask]) -> None:
+    """Apply what the tasks wrote; when that fails and the state is not stored yet, it stays as it was."""
+    writes = [task.writes or () for task in tasks]
+    consumed = [name for task in tasks for name in task.node.consumes] if run.spec.consumable else ()
+    before = run.state.spare(writes, consumed) if run.durability == "exit" else None
+    try:
+        run.state.apply(writes, consumed)
+        if run.spec.check_end is not None and not run.state.updated:
+            run.spec.check_end(run.state.view)
+    except BaseException:
+        run.state = before or run.state
+        raise
+    if run.spec.fading:
+        run.note_output(writes)
+    if run.parent is None:
+        run.root.answers.clear()
+    else:
+        run.written += [write for task in tasks if task.name != START for write in task.visible]
 
 
 def next_names(spec: ProgramSpec, state: State) -> tuple[str, ...]:

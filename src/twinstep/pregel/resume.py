@@ -7,7 +7,7 @@ from typing import Any
 
 from twinstep.checkpoint.format import Checkpoint, Position, Record, decode_info, decode_record, encode_info
 from twinstep.checkpoint.rows import Loaded
-from twinstep.constants import MEMORIES
+from twinstep.constants import MEMORIES, START
 from twinstep.errors import (
     CheckpointNotFoundError,
     EmptyInputError,
@@ -19,14 +19,16 @@ from twinstep.errors import (
 from twinstep.ids import new_id
 from twinstep.pregel.calls import ADVICE, sketch
 from twinstep.pregel.effects import Program
-from twinstep.pregel.execute import PUSHED, record_row
+from twinstep.pregel.execute import PUSHED, pass_on, record_row
 from twinstep.pregel.forks import Start, locate, nested_start, repeats, resume_memories
 from twinstep.pregel.isolation import isolate
 from twinstep.pregel.journal import claim_thread, commit_state, keep_unsaved, load_state, read_state
 from twinstep.pregel.lineage import Lineage
+from twinstep.pregel.plan import apply
 from twinstep.pregel.questions import match_answers, pending_questions
 from twinstep.pregel.run import QUESTIONS, Failure, Run
 from twinstep.pregel.state import State
+from twinstep.pregel.task import NodeTask
 from twinstep.stream.events import Write
 from twinstep.types import NOTHING, Command, Interrupt
 
@@ -93,7 +95,30 @@ def _open_unsaved(run: Run, input: Any) -> Program[Opened]:
             "Command(resume=...) needs the checkpointer that the interrupted run was started with: pass it to "
             "compile(checkpointer=...) or entrypoint(checkpointer=...)."
         )
+    if input is not None and not isinstance(input, Command) and _enter(run, input):
+        return Opened.FRESH
     return (yield from _begin(run, input))
+
+
+def _enter(run: Run, input: Any) -> bool:
+    """Make the first state of an input at once, where nobody can tell; return whether it is made."""
+    if not _unseen(run) or run.interrupt_after or run.control is not None:
+        return False
+    start, channel = run.spec.nodes[START], run.state.channels[START]
+    channel.update([value for _, value in isolate(run.spec.input(input))])
+    task = NodeTask(run, start, (run.id, run.ns, 0, "pull", START), channel.get(), start.triggers)
+    channel.update(())
+    pass_on(task)
+    if task.writes is None:
+        return False  # it fails again where failures are dealt with
+    apply(run, [task])
+    run.step = 0
+    return True
+
+
+def _unseen(run: Run) -> bool:
+    """Tell whether nobody watches, and no code of the user runs, before the first state is there."""
+    return run.spec.starts_alone and not (run.log.wants or run.interrupt_before or run.on_conflict == "wait")
 
 
 def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened]:
@@ -115,9 +140,7 @@ def _begin(run: Run, input: Any, loaded: Loaded | None = None) -> Program[Opened
     else:
         run.state.apply((isolate(run.spec.input(input)),))
     run.step = -1 if run.step == -2 else run.step + 1
-    # where nobody watches and no code of the user runs before the first state is there, that is soon enough
-    later = run.spec.starts_alone and not (run.log.wants or run.interrupt_before or run.on_conflict == "wait")
-    yield from commit_state(run, "input", status="running", claim=run.parent is None, later=later)
+    yield from commit_state(run, "input", status="running", claim=run.parent is None, later=_unseen(run))
     return Opened.FRESH
 
 

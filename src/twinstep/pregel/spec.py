@@ -256,7 +256,9 @@ class ProgramSpec:
             if type(channel) is BinaryOperatorAggregate and channel.keeps_items
         )
         start = self.nodes.get(START)
-        self.starts_alone = start is not None and start.action is PASS and not start.branches
+        self.starts_alone = (
+            start is not None and start.action is PASS and not start.branches and self.input_keys == START
+        )
 
     def check_present(
         self, foreign: Collection[str], updated: Collection[str], packets: Collection[Any], where: object
