@@ -55,13 +55,17 @@ class Search:
     def at_once(self) -> Program[list[tuple[Row, SearchItem]] | None]:
         """Find by one statement what `oldest` finds; None if there are namespaces below, or one page is not enough."""
         op, text = self._op, text_of(self._op.namespace_prefix)
+        size, offset = (op.limit, op.offset) if op.filter is None else (_FIRST_PAGE, 0)
+        if offset > _FIRST_PAGE:  # not past so many rows in one go: see `_page`
+            return None
         place = yield from self._narrowed(within(text) if text else EVERYWHERE)
         if place is None or not op.limit:
             return []
         others, bounds = (_BELOW, (text, text[:-1] + "/")) if text else ("FALSE", ())
-        size, offset = (op.limit, op.offset) if op.filter is None else (_FIRST_PAGE, 0)
-        page, parameters = _page(place.items & self._alive, place.order)
-        sql = f"SELECT {others}, item.* FROM (SELECT 1) AS one LEFT JOIN ({page}) AS item ON TRUE ORDER BY n"
+        where, parameters = place.items & self._alive
+        # that n has to be above a parameter lets PostgreSQL take the plan of one such statement for the next
+        sql = f"""SELECT {others}, {ITEM} FROM (SELECT 1) AS one LEFT JOIN (SELECT {ITEM} FROM twinstep_store_items
+            WHERE {where} AND n > ? ORDER BY {place.order} LIMIT ? OFFSET ?) AS item ON TRUE ORDER BY n"""
         rows = yield sql, (*bounds, *parameters, -1, size, offset)
         if rows[0][0]:
             return None
