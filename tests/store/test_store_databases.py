@@ -354,6 +354,57 @@ def test_a_lost_connection_is_made_again(empty_postgres: str) -> None:
         assert store.get(NS, "k")
 
 
+@pytest.mark.parametrize("threshold", [2, None])
+def test_statements_are_prepared_as_the_connection_says(empty_postgres: str, threshold: int | None) -> None:
+    import psycopg
+
+    with psycopg.connect(empty_postgres, autocommit=True, prepare_threshold=threshold) as conn:
+        stores = [PostgresStore(conn), PostgresStore(conn)]
+        stores[0].put(NS, "k", {"n": 1})
+        for store in stores * 5:
+            assert [item.key for item in store.search(NS, filter={"n": 1})] == ["k"]
+            assert store.get(NS, "k")
+        names = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'twinstep%'"
+        assert conn.execute(names, prepare=False).fetchone() == (0 if threshold is None else 4,)
+        conn.execute("DEALLOCATE ALL")
+        if threshold is not None:
+            with pytest.raises(StorageError, match="InvalidSqlStatementName"):
+                stores[0].get(NS, "k")
+        assert stores[0].get(NS, "k")
+
+
+def test_a_read_of_one_namespace_takes_one_round_trip(empty_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twinstep.sql.postgres import Statements
+
+    trips: list[int] = []
+    answer = Statements._answer
+
+    def counted(statements: Statements) -> Any:
+        trips.append(1)
+        return answer(statements)
+
+    with PostgresStore(empty_postgres) as store:
+        store.batch([PutOp((*NS, "below"), str(n), {"n": n % 2}) for n in range(300)])
+        monkeypatch.setattr(Statements, "_answer", counted)
+
+        def search(*place: str, **options: Any) -> tuple[int, int]:
+            trips.clear()
+            return len(store.search(place, **options)), len(trips)
+
+        everything = {"filter": {"n": {"$gte": 0}}, "limit": 400}
+        assert search(*NS, "below", filter={"n": 1}) == (10, 1)
+        assert search(*NS, "below", filter={"n": 2}) == (0, 1)
+        assert search(*NS, "below", limit=400) == (300, 1)
+        assert search(*NS, "below", limit=100, offset=250) == (50, 1)
+        assert search(limit=10, offset=250) == (10, 1)
+        assert search(filter={"n": 0}, offset=145) == (5, 1)
+        assert search("nowhere") == (0, 1)
+        assert search(*NS, filter={"n": 1})[0] == 10
+        assert search(*NS, "below", **everything)[0] == 300, "more than a page"
+        assert search(*NS, limit=400)[0] == 300
+        assert search(limit=10, offset=299)[0] == 1
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [

@@ -6,15 +6,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg.rows import tuple_row
+from psycopg import errors
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
 
 from twinstep.errors import TwinstepError
 from twinstep.forked import when_forked
 from twinstep.sql.schema import Dialect, Program, Schema
-from twinstep.sql.source import Conn, PoolConfig, source_of
+from twinstep.sql.source import Conn, PerConnection, PoolConfig, source_of
 
 T = TypeVar("T")
 
@@ -53,6 +58,7 @@ class PostgresDatabase:
         self._source, self._opened = source_of(conn, schema.failed, pool), opened
         self._lock = threading.RLock()
         self._ready = False
+        self._statements = PerConnection(Statements)
         when_forked(self._forked)
 
     # ------------------------------------------------------------------ opening
@@ -85,7 +91,7 @@ class PostgresDatabase:
     def autocommit(self, program: Program[T]) -> T:
         """Run a program each statement of which is a transaction in itself; errors as in `transact`."""
         with self._connection() as conn:
-            return _run(conn, program)
+            return self._statements.of(conn).run(program)
 
     def transact(self, program: Program[T], *, write: bool = True) -> T:
         """Run a program in a transaction.
@@ -94,13 +100,14 @@ class PostgresDatabase:
             TwinstepError: the program refused, or the database failed (the schema's `failed`); nothing was changed.
         """
         with self._connection() as conn, conn.transaction() if write else _one_state(conn):
-            return _run(conn, program)
+            return self._statements.of(conn).run(program)
 
     # ------------------------------------------------------------------ ends
 
     def close(self) -> None:
         """Close what this object has opened; nothing can be done with it afterwards."""
         self._ready = False
+        self._statements.clear()
         self._source.close()
 
     def _forked(self) -> None:
@@ -140,26 +147,89 @@ def _one_state(conn: Conn) -> Iterator[None]:
     conn.commit()
 
 
-def _run(conn: Conn, program: Program[T]) -> T:
-    with conn.cursor(binary=True, row_factory=tuple_row) as cursor:
+class Statements:
+    """Runs statements on a connection; those that come again and again are prepared, as its owner says.
+
+    This is what a cursor does, in half the time.
+    """
+
+    def __init__(self, conn: Conn) -> None:
+        self._conn, self._transformer = conn, Transformer(conn)
+        self._uses: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+
+    def run(self, program: Program[T]) -> T:
+        """Run a program."""
         rows: Any = None
         try:
             while True:
                 statement = program.send(rows)
                 several = isinstance(statement, list)
-                rows = [_rows(cursor, *each) for each in statement] if several else _rows(cursor, *statement)
+                rows = [self._rows(*each) for each in statement] if several else self._rows(*statement)
         except StopIteration as stop:
             result: T = stop.value
             return result
 
+    def _rows(self, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]) -> list[Any]:
+        if isinstance(parameters, list):
+            with self._conn.cursor() as cursor:
+                cursor.executemany(native(sql), parameters)
+            return []
+        transformer = self._transformer
+        with self._conn.lock:
+            values = transformer.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
+            result = self._result(sql, values, transformer.types or (), transformer.formats)
+            transformer.set_pgresult(result)
+            rows = transformer.load_rows(0, result.ntuples, tuple)
+            transformer.set_pgresult(None)  # whose bytes would be kept with it
+        return rows
 
-def _rows(cursor: Any, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]) -> list[Any]:
-    if isinstance(parameters, list):
-        cursor.executemany(native(sql), parameters)
-        return []
-    cursor.execute(native(sql), parameters)
-    found = cursor.pgresult
-    return cursor.fetchall() if found is not None and found.nfields else []
+    def _result(self, sql: str, values: Any, types: tuple[int, ...], formats: Any) -> PGresult:
+        name = self._prepared(sql, types)
+        if name is None:
+            self._conn.pgconn.send_query_params(_numbered(sql), values, types, formats, Format.BINARY)
+            return self._answer()
+        self._conn.pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+        try:
+            return self._answer()
+        except (errors.FeatureNotSupported, errors.InvalidSqlStatementName):  # a table has changed, or it was removed
+            del self._names[sql, types]
+            raise
+
+    def _prepared(self, sql: str, types: tuple[int, ...]) -> bytes | None:
+        """Return the name of a statement that is prepared, now or before; None when it is not to be."""
+        key, threshold = (sql, types), self._conn.prepare_threshold
+        if key in self._names or threshold is None:
+            return self._names.get(key)
+        if len(self._uses) < _STATEMENTS or key in self._uses:
+            self._uses[key] = self._uses.get(key, 0) + 1
+        if self._uses.get(key, 0) <= threshold:
+            return None
+        name = b"twinstep_%d" % next(_numbers)
+        self._conn.pgconn.send_prepare(name, _numbered(sql), types)
+        self._answer()
+        self._names[key] = name
+        return name
+
+    def _answer(self) -> PGresult:
+        """Wait for the result of what was sent."""
+        result: PGresult = self._conn.wait(execute(self._conn.pgconn))[-1]
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise errors.error_from_result(result)
+        return result
+
+
+_STATEMENTS = 100
+"""Of so many it is counted how often they come."""
+_numbers = count()
+"""Number prepared statements: a connection may serve several objects."""
+
+
+@lru_cache(1024)
+def _numbered(sql: str) -> bytes:
+    """Return a statement with the server's own placeholders."""
+    first, *others = sql.split("?")
+    return (first + "".join(f"${n}{part}" for n, part in enumerate(others, 1))).encode()
 
 
 @lru_cache(1024)

@@ -6,15 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from select import select as wait_for_data
-from typing import Any, Protocol, TypedDict
+from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import psycopg
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from twinstep.errors import InvalidConfigError, TwinstepError
 
+T = TypeVar("T")
 Conn = psycopg.Connection[Any]
 
+_CONNECTIONS = 256
+"""For so many at most something is kept."""
 _inherited: list[object] = []
 """What belongs to the parent process: a forked child must neither use nor close it."""
 
@@ -137,6 +140,28 @@ class Given:
         finally:
             if not before and conn.pgconn.transaction_status == TransactionStatus.IDLE:
                 conn.autocommit = False
+
+
+class PerConnection(Generic[T]):
+    """What is made once for each connection and kept, as long as there are not too many."""
+
+    def __init__(self, make: Callable[[Conn], T]) -> None:
+        self._make = make
+        self._made: dict[tuple[Conn, bytes | None], T] = {}
+
+    def of(self, conn: Conn) -> T:
+        """Return that of a connection; another one when its owner has changed the encoding."""
+        key = conn, conn.pgconn.parameter_status(b"client_encoding")
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) == _CONNECTIONS:
+                self._made.clear()
+            found = self._made[key] = self._make(conn)
+        return found
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._made.clear()
 
 
 def is_alive(conn: Conn) -> bool:

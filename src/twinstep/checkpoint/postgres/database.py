@@ -31,7 +31,7 @@ from twinstep.errors import (
 )
 from twinstep.sql.postgres import DIALECT, native
 from twinstep.sql.schema import Program
-from twinstep.sql.source import Conn, Source
+from twinstep.sql.source import Conn, PerConnection, Source
 
 T = TypeVar("T")
 
@@ -40,8 +40,6 @@ PROGRAM = SqlProgram(Dialect(**vars(DIALECT), head_key=", UNIQUE (thread, n)", b
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}"
 _FAULTS = (psycopg.Error, UnicodeError)
-_CONNECTIONS = 256
-"""For so many at most it is kept how they turn values into text and back."""
 
 
 class Session:
@@ -150,7 +148,7 @@ class Database:
         self._patience = lock_timeout
         self._write = _WRITE.format(max(1, int(lock_timeout * 1000)))
         self._ready = False
-        self._transformers: dict[tuple[Conn, bytes | None], abc.Transformer] = {}
+        self._transformers: PerConnection[abc.Transformer] = PerConnection(Transformer)
         self._lent: AbstractContextManager[Conn] | None = None
         self._session: Session | None = None
 
@@ -181,13 +179,7 @@ class Database:
 
     def _begun(self, conn: Conn, begin: str) -> Session:
         """Return a transaction on a connection, with what turned its values into text and back before."""
-        key = conn, conn.pgconn.parameter_status(b"client_encoding")
-        found = self._transformers.get(key)
-        if found is None:
-            if len(self._transformers) == _CONNECTIONS:
-                self._transformers.clear()
-            found = self._transformers[key] = Transformer(conn)
-        return Session(conn, found, begin)
+        return Session(conn, self._transformers.of(conn), begin)
 
     def run(self, program: Program[T]) -> T:
         """Run a program in the transaction that has begun."""
