@@ -18,7 +18,7 @@ from twinstep.checkpoint.rows import Commit
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointStorageError
 from twinstep.func import entrypoint, task
-from twinstep.pregel import drive_sync
+from twinstep.pregel import run as runs
 from twinstep.types import Command, interrupt
 
 
@@ -106,7 +106,7 @@ def test_other_modes_and_a_listener_of_checkpoints_wait(lane, held, thread, dura
 @pytest.mark.parametrize("quick", [0, LONG])
 def test_a_superstep_that_is_short_waits_for_the_write_before_it(held, thread, monkeypatch, quick):
     """To hand it to a thread would take longer; of the first one it is not known how long it will take."""
-    monkeypatch.setattr(drive_sync, "QUICK", quick)
+    monkeypatch.setattr(runs, "QUICK", quick)
     commit, here = held.commit, list[bool]()
 
     def noted_commit(each: Commit) -> None:
@@ -116,6 +116,16 @@ def test_a_superstep_that_is_short_waits_for_the_write_before_it(held, thread, m
     held.commit = noted_commit
     chain(*"abcde").compile(held).invoke({"x": 1}, thread, durability="async")
     assert here == [True, False, *[quick > 0] * 3, True]
+
+
+def test_after_a_short_superstep_the_next_one_begins_when_the_first_is_stored(lane, held, thread, monkeypatch):
+    monkeypatch.setattr(runs, "QUICK", LONG)
+    nodes = [noted(name, lambda name=name: held.log.append(name)) for name in "abcd"]
+    lane.invoke(chain(*nodes).compile(held), {"x": 1}, thread, durability="async")
+    assert held.log[held.log.index("b") + 1 :] in (
+        ["stored", "stored", "c", "stored", "d", "stored"],
+        ["stored", "c", "stored", "d", "stored"],  # that of the first came before the second began
+    )
 
 
 def test_what_is_returned_is_stored(lane, held, another, thread):

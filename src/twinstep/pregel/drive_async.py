@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
@@ -194,6 +195,7 @@ async def _run_tasks(effect: RunTasks) -> None:
     if not others:
         await _in_slot(first, run_node(first))
         first.run.unwanted = first.unwanted
+        first.run.root.note_work()
         return
     finished = asyncio.Event()
     batch = Batch(effect.tasks, finished.set)
@@ -402,7 +404,11 @@ def _store(effect: Store) -> Coroutine[Any, Any, None]:
     return effect.saver.acommit(effect.commit)
 
 
-async def _store_beside(effect: StoreBeside) -> Future[None]:
+async def _store_beside(effect: StoreBeside) -> Future[None] | None:
+    if effect.root.is_quick():
+        await effect.saver.acommit(effect.commit)
+        effect.root.begun = perf_counter()
+        return None
     future: Future[None] = Future()
 
     def tell(task: asyncio.Task[None]) -> None:
@@ -416,6 +422,7 @@ async def _store_beside(effect: StoreBeside) -> Future[None]:
     _BESIDE.add(task)
     task.add_done_callback(_BESIDE.discard)
     task.add_done_callback(tell)
+    effect.root.begun = perf_counter()
     return future
 
 

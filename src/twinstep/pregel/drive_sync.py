@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
-from math import inf
 from queue import SimpleQueue
 from threading import Lock
 from types import CoroutineType
@@ -188,9 +187,7 @@ def _run_tasks(effect: RunTasks) -> None:
     tasks = effect.tasks
     if len(tasks) == 1:
         in_slot(tasks[0], copy_context(), settle, run_node(tasks[0]))
-        root = tasks[0].run.root
-        if root.begun:
-            root.worked, root.begun = time.perf_counter() - root.begun, 0.0
+        tasks[0].run.root.note_work()
         return
     gate = Lock()
     gate.acquire()
@@ -327,16 +324,10 @@ def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     return [failure for future in effect.futures if (failure := future.failure()) is not None]
 
 
-QUICK = 0.0002
-"""Seconds that a superstep has to take for a thread to be given the write beside it."""
-
-
 def _store_beside(effect: StoreBeside) -> Future[None] | None:
-    root = effect.root
-    worked, root.worked = root.worked, inf
-    if worked < QUICK:
+    if effect.root.is_quick():
         effect.saver.commit(effect.commit)
-        root.begun = time.perf_counter()
+        effect.root.begun = time.perf_counter()
         return None
     future: Future[None] = Future()
 
@@ -350,7 +341,7 @@ def _store_beside(effect: StoreBeside) -> Future[None] | None:
             future.set_result(None)
 
     THREADS.start(work)
-    root.begun = time.perf_counter()
+    effect.root.begun = time.perf_counter()
     return future
 
 

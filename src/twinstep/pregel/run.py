@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from math import inf
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twinstep.checkpoint.base import Journal
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 PLAIN = Serializer()
 """Encodes values of runs that are not stored, for comparing them."""
+QUICK = 0.0002
+"""Seconds that a superstep has to take for a thread to be given the write beside it."""
 QUESTIONS = "questions:"
 """Begins the id of the record of a task's questions."""
 
@@ -46,7 +49,7 @@ class Root:
         broken: the first write that failed; nothing is started or written after it.
         pending: the end of the write that goes on beside the superstep that runs.
         begun: when the last write was that could be beside a superstep; 0 once that superstep has ended.
-        worked: seconds from then to its end, if it was one node in the caller's thread.
+        worked: seconds from then to its end, if it was one node.
         epoch: the thread's epoch as of our claim.
         answers: those given in the open superstep, by the position of the question; asked: these questions, as text.
         recorded: what was on record of it when the run was resumed, besides outcomes.
@@ -111,6 +114,16 @@ class Root:
         error = None if write.cancelled() else write.exception()
         if error is not None and self.broken is None:
             self.broken = error
+
+    def note_work(self) -> None:
+        """Take note that a superstep of one node has ended."""
+        if self.begun:
+            self.worked, self.begun = perf_counter() - self.begun, 0.0
+
+    def is_quick(self) -> bool:
+        """Tell whether the superstep before was over so soon that the write now may as well be waited for."""
+        worked, self.worked = self.worked, inf
+        return worked < QUICK
 
     def workers(self) -> Slots:
         """Return the workers of this run."""
