@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_a_superstep_that_is_short_waits_for_the_write_before_it(held, thread, m
 
 def test_after_a_short_superstep_the_next_one_begins_when_the_first_is_stored(lane, held, thread, monkeypatch):
     monkeypatch.setattr(runs, "QUICK", LONG)
-    nodes = [noted(name, lambda name=name: held.log.append(name)) for name in "abcd"]
+    nodes = [noted(name, partial(held.log.append, name)) for name in "abcd"]
     lane.invoke(chain(*nodes).compile(held), {"x": 1}, thread, durability="async")
     assert held.log[held.log.index("b") + 1 :] in (
         ["stored", "stored", "c", "stored", "d", "stored"],
