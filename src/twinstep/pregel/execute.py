@@ -335,7 +335,7 @@ def run_node(task: NodeTask) -> Program[None]:
     """Run a node of a superstep; its outcome is set on the task and, if it is not alone, put on record."""
     token = SCOPE.set(task)
     try:
-        if task.run.records and replay_node(task):
+        if task.run.unused and replay_node(task):
             task.emit_outcome()
             return
         if task.run.log.wants:
