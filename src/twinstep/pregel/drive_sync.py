@@ -109,7 +109,18 @@ class Batch:
         self._lock = Lock()
         self._slots = tasks[0].run.root.workers()
         self._context = copy_context()
-        self._stopped = False
+        self._stopped = self._called = False
+
+    def call(self) -> None:
+        """Call one more thread, unless one is on its way."""
+        if not self._called:
+            self._called = True
+            self._slots.start(Helper(self))
+
+    def help(self) -> None:
+        """Work in a thread that was called."""
+        self._called = False
+        self.work()
 
     def work(self) -> None:
         """Run tasks until there are none left to begin."""
@@ -121,10 +132,10 @@ class Batch:
                 return
             self._slots.note()
             if tasks:
-                self._slots.start(Helper(self))
+                self.call()
             if not self._stopped:
                 self._run(task)
-                if task.has_failed:
+                if task.error is not None and task.has_failed:
                     self._failed(task)
             with self._lock:
                 self._left -= 1
@@ -179,7 +190,7 @@ class Helper(Job):
 
     def run(self) -> None:
         """Run tasks of the batch until there are none left to begin."""
-        self._batch.work()
+        self._batch.help()
 
 
 def _run_tasks(effect: RunTasks) -> None:
@@ -215,7 +226,7 @@ def _run_live(tasks: Sequence[NodeTask], listener: Listener) -> Generator[Any]:
     slots.release()
     finished = False
     try:
-        slots.start(Helper(batch))
+        batch.call()
         while not finished:
             finished = signals.get()
             yield from drain(listener)

@@ -342,8 +342,10 @@ def run_node(task: NodeTask) -> Program[None]:
             task.emit_started()
         yield from _outcome(task)
         if not task.solo:
-            yield from _keep_node(task)
-            task.emit_outcome()
+            if task.run.saver is not None:
+                yield from _keep_node(task)
+            if task.run.log.wants:
+                task.emit_outcome()
     finally:
         end_scope()
         SCOPE.reset(token)
@@ -360,7 +362,7 @@ def pass_on(task: NodeTask) -> None:
 
 def _keep_node(task: NodeTask) -> Program[None]:
     """Put a node's outcome on record; an outcome that cannot be is a failure."""
-    if task.run.saver is None or not task.storable or is_invalid_resume(task.error):
+    if not task.storable or is_invalid_resume(task.error):
         return
     try:
         yield from keep(task, node_record(task))
