@@ -147,7 +147,8 @@ class Batch:
 
     async def wait(self) -> None:
         """Wait until all tasks have ended."""
-        await asyncio.wait(self._running)
+        if self._left:
+            await asyncio.wait(self._running)
         cancelled = [task for task in self._running.values() if isinstance(task.error, asyncio.CancelledError)]
         if any(task.error is not None and task not in cancelled for task in self._running.values()):
             for task in cancelled:  # because of the failure of another one
