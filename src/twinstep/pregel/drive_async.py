@@ -173,11 +173,13 @@ async def _outcome(task: CallTask) -> Any:
     return result
 
 
-async def _in_slot(task: Task, program: Program[Any]) -> Any:
-    """Run a task's program while holding one of the run's slots, if their number is limited."""
+def _in_slot(task: Task, program: Program[Any]) -> Coroutine[Any, Any, Any]:
+    """Return what runs a task's program while holding one of the run's slots, if their number is limited."""
     gate = task.run.root.gate
-    if gate is None or not gate.is_here():
-        return await settle(program)
+    return settle(program) if gate is None or not gate.is_here() else _behind(gate, task, program)
+
+
+async def _behind(gate: Gate, task: Task, program: Program[Any]) -> Any:
     await gate.enter()
     task.gated = True
     try:
