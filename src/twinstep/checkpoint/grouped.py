@@ -1,7 +1,8 @@
 """Savers on SQL databases: one transaction for all commits that wait at the same moment (group commit).
 
 Whoever finds no other thread at work stores what waits, its own commit and those of others, and tells each how it
-ended. A database only has to begin, run and end transactions; `Database` lists what it must do.
+ended. Coroutines wait for that without threads of their own: their event loop calls one for all that have come. A
+database only has to begin, run and end transactions; `Database` lists what it must do.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
 from types import TracebackType
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
@@ -20,6 +21,9 @@ from twinstep.checkpoint.stand import Stand
 from twinstep.errors import CheckpointStorageError, OutcomeUnknownError, TwinstepError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program, Ready
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
 
 T = TypeVar("T")
 
@@ -67,15 +71,20 @@ _NAMESPACES: Final = 256
 
 
 class Job:
-    """A commit that waits for a thread to store it together with others; how its namespace stands afterwards."""
+    """A commit that waits for a thread to store it together with others; how its namespace stands afterwards.
 
-    __slots__ = ("commit", "done", "error", "stand")
+    Attributes:
+        ended: what a coroutine waits for.
+    """
+
+    __slots__ = ("commit", "done", "ended", "error", "stand")
 
     def __init__(self, commit: Commit) -> None:
         self.commit: Commit = commit
         self.stand: Stand | None = None
         self.done: bool = False
         self.error: BaseException | None = None
+        self.ended: Future[None] | None = None
 
 
 D = TypeVar("D", bound=Database)
@@ -90,6 +99,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         self._program = program
         self._jobs: deque[Job] = deque()
         self._stands: dict[str, dict[str, Stand]] = {}
+        self._called: set[AbstractEventLoop] = set()
 
     def setup(self) -> Ready:
         """Open the database and make its tables; every other call does so when it is needed. May be awaited.
@@ -155,8 +165,35 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
                 self._lead()
 
     async def _afinish(self, job: Job) -> None:
-        """Wait until a job is done, without blocking the event loop."""
-        await self._away(self._finish, job)
+        """Wait until a job is done by a thread, which the event loop calls unless one is on its way."""
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        job.ended = loop.create_future()
+        if job.done:  # by another thread meanwhile
+            return
+        if loop not in self._called:
+            self._called.add(loop)
+            try:
+                loop.run_in_executor(None, self._answer, loop)
+            except BaseException:
+                self._called.discard(loop)
+                raise
+        await job.ended
+
+    def _answer(self, loop: AbstractEventLoop) -> None:
+        """Store all jobs that wait, in a thread that an event loop has called."""
+        with self._db.lock:
+            self._called.discard(loop)  # what comes from now on may come too late
+            try:
+                if self._jobs:
+                    self._lead()
+            except BaseException as error:  # none has begun: no thread comes for those that wait on event loops
+                jobs = [job for job in self._jobs if job.ended is not None]
+                for job in jobs:
+                    self._withdraw(job)
+                    job.error, job.done = error, True
+                _wake(jobs)
 
     def _withdraw(self, job: Job) -> None:
         with suppress(ValueError):
@@ -182,6 +219,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         finally:
             for job in jobs:
                 job.done = True
+            _wake(jobs)
 
     def _store(self, jobs: list[Job], wait: bool) -> None:
         """Take all jobs that wait, once a transaction has begun, and run them in it."""
@@ -258,6 +296,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         super()._forked()
         self._jobs.clear()
         self._stands.clear()
+        self._called.clear()
         self._db.forked()
 
     def __enter__(self) -> Self:
@@ -277,6 +316,20 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._away(self.close)
+
+
+def _wake(jobs: Sequence[Job]) -> None:
+    """Tell event loops of jobs that are done."""
+    waiting = [job.ended for job in jobs if job.ended is not None]
+    for loop in {ended.get_loop() for ended in waiting}:
+        with suppress(RuntimeError):  # it was closed
+            loop.call_soon_threadsafe(_end, [ended for ended in waiting if ended.get_loop() is loop])
+
+
+def _end(waiting: Sequence[Future[None]]) -> None:
+    for ended in waiting:
+        if not ended.done():
+            ended.set_result(None)
 
 
 def _thread_of(job: Job) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from twinstep.checkpoint.grouped import Job, SqlSaver
 from twinstep.checkpoint.rows import Commit, Known, Loaded
@@ -16,6 +16,9 @@ from twinstep.errors import CheckpointStorageError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program
 from twinstep.sql.sqlite import DIALECT, BusyError, SqliteDatabase, Synchronous
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["SqliteSaver", "Synchronous"]
 
@@ -186,6 +189,14 @@ class SqliteSaver(SqlSaver[SqliteDatabase]):
 
     def _finish(self, job: Job) -> None:
         super()._finish(job)
+        self._tidy()
+
+    def _answer(self, loop: AbstractEventLoop) -> None:
+        super()._answer(loop)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Keep the write-ahead log short."""
         if self._pages >= self._write_back_after:
             self._write_back()
 
