@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from sys import byteorder
@@ -31,6 +32,10 @@ def _to_text(vector: bytes) -> str:
     return "[" + ",".join([f"{number:.9g}" for number in from_blob(vector)]) + "]"
 
 
+def _array(numbers: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
 def _from_pgvector(column: bytes) -> bytes:
     """Return the bytes of a vector in pgvector's binary format: two 16-bit numbers, then 32-bit ones, big-endian."""
     if byteorder == "big":
@@ -44,8 +49,9 @@ def _narrowed(place: Place, needed: list[list[int]]) -> Program[Place | None]:
     """Narrow a place to the items that have one of each list of terms."""
     items, vectors, _ = place
     for terms in needed:
-        items &= Condition("terms && ?::bigint[]", (terms,))
-        vectors &= Condition("item IN (SELECT n FROM twinstep_store_items WHERE terms && ?::bigint[])", (terms,))
+        some = _array(terms)
+        items &= Condition("terms && ?::bigint[]", (some,))
+        vectors &= Condition("item IN (SELECT n FROM twinstep_store_items WHERE terms && ?::bigint[])", (some,))
     yield from ()
     return Place(items, vectors, place.order)
 
@@ -55,11 +61,11 @@ _SCHEMA = store_schema(
         "ALTER TABLE twinstep_store_items ADD COLUMN terms BIGINT[]",
         "CREATE INDEX twinstep_store_items_terms ON twinstep_store_items USING gin (terms)",
     ),
-    list,
+    _array,
 )
 _PLAIN = Spelling(
     among="= ANY(?)",
-    numbers=list,
+    numbers=_array,
     narrowed=_narrowed,
     for_update=" FOR UPDATE",
     lock="SELECT pg_advisory_xact_lock(hashtext('twinstep_store_items'))",
@@ -82,7 +88,9 @@ class PostgresStore(DatabaseStore):
 
     One store may be used from any number of threads and event loops, and one database by any number of processes. The
     tables, whose names begin with `twinstep_store_`, are made on first use. A connection that was lost is made again by
-    the next call. Asynchronous calls run in threads; with `pool_config` several run at once.
+    the next call. Asynchronous calls run in threads; with `pool_config` several run at once. Statements that come again
+    and again are prepared, as psycopg's `prepare_threshold` says; behind a pooler that hands out connections for one
+    transaction each, set that to None: `pool_config={"kwargs": {"prepare_threshold": None}}`.
 
     Searches by meaning are computed by pgvector if the database had it (or could make the extension) when the first
     store with an index was opened, else here; the order of results and their scores are the same. They find all that
