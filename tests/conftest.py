@@ -27,6 +27,8 @@ def pytest_configure() -> None:
     """Keep the files of the tests in memory where there is room: what survives a power loss is not asked here."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**31:
         tempfile.tempdir = os.environ.get("TMPDIR", str(MEMORY))
+    # A client of HTTP reads all certificates of the machine when it is made, and none is needed on the loopback.
+    os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
 
 
 def pytest_collection_finish() -> None:
