@@ -20,7 +20,7 @@ from twinstep.errors import (
     OutsideRunError,
 )
 from twinstep.func import entrypoint, task
-from twinstep.runtime import Runtime, get_runtime
+from twinstep.runtime import ExecutionInfo, Runtime, get_runtime
 from twinstep.store.memory import InMemoryStore
 from twinstep.types import Command, GraphOutput, interrupt
 
@@ -224,8 +224,9 @@ def test_a_store_that_was_not_given_is_none_or_an_error(lane: Lane) -> None:
 
 def test_execution_info_tells_where_the_code_runs(lane: Lane, thread: Any) -> None:
     @task
-    def work(runtime: Any = None) -> Any:
-        return runtime.execution_info
+    def work(runtime: Any = None) -> ExecutionInfo:
+        info: ExecutionInfo = runtime.execution_info
+        return info
 
     @entrypoint(checkpointer=InMemorySaver())
     def program(x: int, runtime: Any) -> Any:

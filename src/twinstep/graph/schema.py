@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Set
+from operator import add, methodcaller, or_
 from types import FrameType
 from typing import Annotated, Any, ClassVar, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -71,7 +71,7 @@ class Schema:
             return lambda view: view.value(ROOT)
         keys, build = (*self.keys, *self.managed), self.build
         if build is _same:
-            return operator.methodcaller("whole") if all_keys <= frozenset(keys) else operator.methodcaller("pick", keys)
+            return methodcaller("whole") if all_keys <= frozenset(keys) else methodcaller("pick", keys)
         return lambda view: build(view.pick(keys))
 
     def checks(self) -> dict[str, Check]:
@@ -185,7 +185,7 @@ def checked_reducer(reducer: Callable[..., Any], key: str) -> Callable[[Any, Any
     Raises:
         GraphValidationError: it does not.
     """
-    if reducer is operator.add or reducer is operator.or_:  # a builtin's signature is parsed from a text, which is slow
+    if reducer is add or reducer is or_:  # a builtin's signature is parsed from a text, which is slow
         return reducer
     try:
         parameters = inspect.signature(reducer).parameters.values()

@@ -16,6 +16,8 @@ from twinstep.serde.shapes import is_data, is_model
 
 # Classes of these packages are bases of everything: their subclasses are not a schema's.
 _FOUNDATIONS: Final = frozenset({*sys.stdlib_module_names, "pydantic", "numpy"})
+# Nothing in the fields of these has to be registered, and to look there takes long.
+_PLAIN: Final = "twinstep.messages."
 
 
 def register_schema_types(schema: Any) -> None:
@@ -72,11 +74,10 @@ def _class(cls: type) -> Iterable[Any]:
     data = issubclass(cls, BaseException) or is_data(cls)
     if data:
         ensure_registered(cls)
-    package = cls.__module__.partition(".")[0]
-    if package in _FOUNDATIONS:
+    if cls.__module__.partition(".")[0] in _FOUNDATIONS:
         return ()
     inner: list[Any] = type.__subclasses__(cls)
-    if is_typeddict(cls) or (data and package != "twinstep"):  # what our own hold is registered
+    if is_typeddict(cls) or (data and not cls.__module__.startswith(_PLAIN)):
         inner += _hints(cls, {})
     if is_model(cls):
         inner += [field.annotation for field in cls.model_fields.values()]  # type: ignore[attr-defined]
