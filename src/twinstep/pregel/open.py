@@ -124,6 +124,8 @@ def checked(config: RunnableConfig) -> int:
     Raises:
         InvalidConfigError: it has an unknown key, or a value that cannot be used.
     """
+    if not config:
+        return DEFAULT_RECURSION_LIMIT
     if not OPTIONS.issuperset(config):
         unknown = next(key for key in config if key not in OPTIONS)
         raise InvalidConfigError(

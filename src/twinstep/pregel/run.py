@@ -264,7 +264,7 @@ class Run:
     parent_checkpoint: str | None = field(default=None, init=False)
     head: str | None = field(default=None, init=False)
     info: bytes | None = field(default=None, init=False)
-    lineage: Lineage = field(default_factory=Lineage, init=False)
+    lineage: Lineage = field(init=False)
     foreign: Collection[str] = field(default=(), init=False)
     due: Collection[str] = field(default=(), init=False)
     gone: Collection[str] = field(default=(), init=False)
@@ -294,8 +294,10 @@ class Run:
         self.token = self.root.id
         self.ns_path = tuple(self.ns.split(NS_SEP)) if self.ns else ()
         self.place = Place(self.root.thread_id or "", self.ns)
-        self.serde = self.saver.serde if self.saver is not None else PLAIN
-        self.growth = Growth(self.serde.plain)
+        self.serde = PLAIN
+        if self.saver is not None:
+            self.serde = self.saver.serde
+            self.growth, self.lineage = Growth(self.serde.plain), Lineage()
         if self.show is None:
             self.show = self.spec.stream
 
