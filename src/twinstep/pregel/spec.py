@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twinstep.channels import BaseChannel, BinaryOperatorAggregate
+from twinstep.channels import MISSING, BaseChannel, BinaryOperatorAggregate
 from twinstep.constants import START, TAG_HIDDEN, TASKS
 from twinstep.errors import ProgramChangedError, did_you_mean
 from twinstep.managed import ManagedValue
@@ -200,6 +200,7 @@ class ProgramSpec:
         late, consumable: channels of these kinds.
         past: how it reads what earlier versions of it have stored.
         shared: channels whose values are seen from outside the engine; kept: those of them that are stored.
+        initial: channels that may have a value before anything is written to them, in order.
         growing: channels whose lists no code of the user gets at, and most updates only add to.
         starts_alone: whether the first superstep only turns the input into the first state, without code of the user.
     """
@@ -231,6 +232,7 @@ class ProgramSpec:
     past: Past = NO_PAST
     shared: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    initial: tuple[str, ...] = ()
     growing: frozenset[str] = frozenset()
     starts_alone: bool = False
 
@@ -250,6 +252,11 @@ class ProgramSpec:
             node.consumes = tuple(trigger for trigger in node.triggers if trigger in self.consumable)
         self.shared = frozenset((*self.keys, START))
         self.kept = frozenset(name for name in self.shared if name in self.channels and self.channels[name].saved)
+        self.initial = tuple(
+            name
+            for name, channel in self.channels.items()
+            if channel.peek() is not MISSING or type(channel).from_checkpoint is not BaseChannel.from_checkpoint
+        )
         self.growing = frozenset(
             name
             for name, channel in self.channels.items()

@@ -13,11 +13,31 @@ from twinstep.pregel.spec import Preview, ProgramSpec, View
 from twinstep.stream.events import Write
 
 
+class Channels(dict[str, BaseChannel[Any, Any]]):
+    """The channels of one run by name, each made from its template when it is first needed."""
+
+    __slots__ = ("_templates",)
+
+    def __init__(self, templates: Mapping[str, BaseChannel[Any, Any]]) -> None:
+        self._templates = templates
+
+    def __missing__(self, name: str) -> BaseChannel[Any, Any]:
+        channel = self[name] = self._templates[name].from_checkpoint(MISSING)
+        return channel
+
+    def with_copies(self, names: Iterable[str]) -> Channels:
+        """Return the same channels, but of some of them copies."""
+        new = Channels(self._templates)
+        new.update(self)
+        new.update((name, self[name].copy()) for name in names if name in self)
+        return new
+
+
 class State:
     """The state of a run between two supersteps.
 
     Attributes:
-        channels: by name; this run's own.
+        channels: this run's own; those that were not needed yet have no value.
         view: the values of the available state keys, kept in step with the channels.
         updated: channels whose update may start a node in the next superstep, in the order of their update.
         dirty: channels that changed since the last checkpoint.
@@ -35,15 +55,16 @@ class State:
         contents: Mapping[str, Contents] | None = None,
     ) -> None:
         self.spec: ProgramSpec = spec
-        self.channels: dict[str, BaseChannel[Any, Any]] = {}
+        self.channels: Channels = Channels(spec.channels)
         self.view: View = View()
         self.armed: set[str] = set()
         self.dirty: set[str] = set()
         self.updated: list[str] = [name for name in updated if name in spec.triggers]
         self.kept: dict[str, int] = {name: len(value) for name, value in stored.items() if type(value) is list}
         known = contents or {}
-        for name, template in spec.channels.items():
-            channel = self.channels[name] = template.from_checkpoint(stored.get(name, MISSING))
+        begun = [name for name in spec.channels if name in stored or name in spec.initial] if stored else spec.initial
+        for name in begun:
+            channel = self.channels[name] = spec.channels[name].from_checkpoint(stored.get(name, MISSING))
             value = channel.peek()
             if value is not MISSING:
                 self._show(name, channel, value, known.get(name))
@@ -97,7 +118,9 @@ class State:
         for name, values in grouped.items():
             channel = channels.get(name)
             if channel is None:
-                raise unknown_key(name, self.spec)
+                if name not in self.spec.channels:
+                    raise unknown_key(name, self.spec)
+                channel = channels[name]
             begins = self._beginning(name, values) if name in growing else None
             try:
                 changed = channel.update(values)
@@ -138,9 +161,8 @@ class State:
     def spare(self, writes: Iterable[Sequence[Write]], consumed: Iterable[str]) -> State:
         """Return a copy that `apply` with these arguments will leave alone."""
         touched = {*consumed, *self.armed, *self.spec.late, *(name for task in writes for name, _ in task)}
-        copies = {name: self.channels[name].copy() for name in touched if name in self.channels}
         new = copy(self)
-        new.channels = {**self.channels, **copies}
+        new.channels = self.channels.with_copies(touched)
         new.view, new.armed, new.dirty = self.view.copy(), set(self.armed), set(self.dirty)
         new.updated, new.kept = list(self.updated), self.kept.copy()
         return new
