@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import execute
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from twinstep.errors import TwinstepError
@@ -150,7 +150,8 @@ def _one_state(conn: Conn) -> Iterator[None]:
 class Statements:
     """Runs statements on a connection; those that come again and again are prepared, as its owner says.
 
-    This is what a cursor does, in half the time.
+    This is what a cursor does, in half the time. Statements in a transaction are not prepared: should one turn out to
+    be gone, as psycopg removes all at times, the transaction would fail. Outside of one, the statement is sent again.
     """
 
     def __init__(self, conn: Conn) -> None:
@@ -185,16 +186,16 @@ class Statements:
         return rows
 
     def _result(self, sql: str, values: Any, types: tuple[int, ...], formats: Any) -> PGresult:
-        name = self._prepared(sql, types)
-        if name is None:
-            self._conn.pgconn.send_query_params(_numbered(sql), values, types, formats, Format.BINARY)
-            return self._answer()
-        self._conn.pgconn.send_query_prepared(name, values, formats, Format.BINARY)
-        try:
-            return self._answer()
-        except (errors.FeatureNotSupported, errors.InvalidSqlStatementName):  # a table has changed, or it was removed
-            del self._names[sql, types]
-            raise
+        pgconn = self._conn.pgconn
+        name = self._prepared(sql, types) if pgconn.transaction_status == TransactionStatus.IDLE else None
+        if name is not None:
+            pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+            try:
+                return self._answer()
+            except (errors.FeatureNotSupported, errors.InvalidSqlStatementName):  # a table has changed, or it is gone
+                del self._names[sql, types]
+        pgconn.send_query_params(_numbered(sql), values, types, formats, Format.BINARY)
+        return self._answer()
 
     def _prepared(self, sql: str, types: tuple[int, ...]) -> bytes | None:
         """Return the name of a statement that is prepared, now or before; None when it is not to be."""
