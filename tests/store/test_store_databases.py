@@ -352,6 +352,8 @@ def test_a_lost_connection_is_made_again(empty_postgres: str) -> None:
         with pytest.raises(StorageError, match="connects again"):
             store._db.transact(_statement("SELECT pg_terminate_backend(pg_backend_pid())"))
         assert store.get(NS, "k")
+        made = store._db._statements._made  # type: ignore[attr-defined]
+        assert len(made) == 1, "nothing of lost connections is kept"
 
 
 @pytest.mark.parametrize("threshold", [2, None])

@@ -154,8 +154,9 @@ class PerConnection(Generic[T]):
         key = conn, conn.pgconn.parameter_status(b"client_encoding")
         found = self._made.get(key)
         if found is None:
-            if len(self._made) == _CONNECTIONS:
-                self._made.clear()
+            for each in [*self._made]:
+                if each[0].closed or len(self._made) >= _CONNECTIONS:
+                    self._made.pop(each, None)
             found = self._made[key] = self._make(conn)
         return found
 
