@@ -28,11 +28,12 @@ class Growth:
 
     def note(self, name: str, value: Any) -> None:
         """Remember a value as stored."""
-        self._read.pop(name, None)
         if type(value) is list and value:
             self._known[name] = encode(self._serde, value, f"state.{name}")
-        else:
-            self._known.pop(name, None)
+            self._read.pop(name, None)
+        elif name in self._known:
+            del self._known[name]
+            self._read.pop(name, None)
 
     def begin(self, name: str, value: Any, encoded: Encoded) -> None:
         """Remember a value that was read from just these bytes, and that no code of the user has seen yet."""

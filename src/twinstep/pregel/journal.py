@@ -230,7 +230,8 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
     free = run.parent is None or source == "input"  # a nested run is read back from its beginning (see `Run.written`)
     gone, run.gone = run.gone, ()
     last = {key: value for task in writes for key, value in task.writes}
-    if lineage.joint is None or parent is None or ((lineage.long or _follows_little(run)) and free):
+    little = run.waiting is not None and _is_little(run.waiting)
+    if lineage.joint is None or parent is None or ((little or lineage.long) and free):
         for name in state.dirty:
             run.growth.note(name, None if state.has_plain(name) else state.channels[name].value)
         whole = stored_values(state)
@@ -244,10 +245,9 @@ def changes_since(run: Run, id: str, source: Source, writes: Sequence[TaskWrites
     return lineage.joint, {name: joined_change(state, name, kept) for name, kept in lineage.changed.items()}
 
 
-def _follows_little(run: Run) -> bool:
-    """Tell whether a checkpoint follows a small first input, so that reading need not begin there."""
-    first = run.waiting
-    return first is not None and first.base == first.id and len(first.blob) <= LITTLE
+def _is_little(first: CheckpointRow) -> bool:
+    """Tell whether a checkpoint is a small first input, so that reading need not begin there."""
+    return first.base == first.id and len(first.blob) <= LITTLE
 
 
 def refer_to_state(state: State, changes: dict[str, Change], writes: Sequence[TaskWrites]) -> None:
