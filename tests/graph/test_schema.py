@@ -14,7 +14,7 @@ import typing_extensions
 
 from tests.conftest import Lane
 from tests.graph.kit import S, build, one, row, says, side_by_side
-from twinstep.channels import EphemeralValue, Topic, UntrackedValue
+from twinstep.channels import MISSING, EphemeralValue, LastValue, Topic, UntrackedValue
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.errors import EmptyInputError, GraphValidationError, InvalidUpdateError
 from twinstep.graph import END, START, StateGraph
@@ -414,3 +414,30 @@ def test_path_functions_are_given_the_input_of_their_node() -> None:
     graph.add_conditional_edges("read", path, [END])
     graph.compile().invoke({"x": 1})
     assert seen == [{"secret": 5}]
+
+
+class Seven(LastValue[int, int]):
+    """A channel of a program's own."""
+
+    def from_checkpoint(self, checkpoint: Any) -> Seven:
+        return super().from_checkpoint(7 if checkpoint is MISSING else checkpoint)
+
+
+class Begun(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+    x: int
+    n: Annotated[int, Seven]
+    idle: int
+
+
+def test_what_has_a_value_before_anything_is_written(lane: Lane, saver: BaseCheckpointSaver, thread: Any) -> None:
+    seen: list[Any] = []
+
+    def node(state: Begun) -> Begun:
+        seen.append(list(state.items()))
+        return {"n": state["n"] + 1}
+
+    graph = StateGraph(Begun).add_node(node).add_edge(START, "node").compile(saver)
+    assert lane.invoke(graph, {"x": 1}, thread) == {"log": [], "x": 1, "n": 8}
+    assert lane.invoke(graph, {"x": 2}, thread) == {"log": [], "x": 2, "n": 9}
+    assert seen == [[("log", []), ("n", 7), ("x", 1)], [("log", []), ("x", 2), ("n", 8)]]

@@ -109,8 +109,9 @@ def _enter(run: Run, input: Any) -> bool:
     task = NodeTask(run, start, (run.id, run.ns, 0, "pull", START), channel.get(), start.triggers)
     channel.update(())
     pass_on(task)
-    if task.writes is None:
-        return False  # it fails again where failures are dealt with
+    if task.error is not None:
+        task.error = None  # its traceback holds the task; it fails again where failures are dealt with
+        return False
     apply(run, [task])
     run.step = 0
     return True
