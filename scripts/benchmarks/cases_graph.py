@@ -314,6 +314,25 @@ def compiling(side: Side) -> Timed:
     return Timed(builder.compile, 100)
 
 
+def building(side: Side) -> Timed:
+    return Timed(lambda: chain_builder(side, 100).compile(), 100)
+
+
+def building_agent(side: Side) -> Timed:
+    graph = side.module("graph")
+
+    def build() -> None:
+        builder = graph.StateGraph(graph.MessagesState)
+        builder.add_node("model", bump)
+        builder.add_node("tools", bump)
+        builder.add_edge(graph.START, "model")
+        builder.add_conditional_edges("model", lambda state: graph.END, ["tools", graph.END])
+        builder.add_edge("tools", "model")
+        builder.compile()
+
+    return Timed(build, 1)
+
+
 IMPORTS = "import {package}.graph, {package}.func, {package}.types"
 IMPORT = """
 import sys, time
@@ -373,6 +392,8 @@ ROWS = [
     Row("one updates chunk", updates_chunk, bare_chunk, bar=5),  # the reference makes them also when nobody listens
     Row("a run among 200 async ones of 10 x 1 ms", concurrent, bare_concurrent, bar=400, reference=3846),
     Row("compile, per node", compiling, None, bar=40, reference=86),
+    Row("build and compile, per node", building, None, bar=None),
+    Row("build and compile, a loop of two nodes with messages", building_agent, None, bar=None),
     Row("start: import and first compile", starting, None, bar=0.45, reference=0.95, unit="s"),
     Row("import", importing, None, bar=0.15, reference=0.9, unit="s"),
     Row("import: modules", importing, None, bar=250, reference=1033, metric="modules", unit=""),

@@ -90,7 +90,7 @@ def _one_waits(builder: Builder, shape: Shape, node: str, other: str) -> bool:
     if builder.nodes[node].defer:
         return not builder.nodes[other].defer
     return any(
-        end == node and not shape.after(other).keys().isdisjoint(starts) for starts, end in builder.waiting_edges
+        end == node and not shape.after(other)[0].keys().isdisjoint(starts) for starts, end in builder.waiting_edges
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Ways = Mapping[str, Sequence[str]]
 """Nodes, and what may run after each."""
+Walk = tuple[dict[str, None], bool]
 
 
 class Shape:
@@ -40,20 +41,21 @@ class Shape:
                 for start in starts:
                     joined[start].append(end)
             self.ways = joined
-        self._after: dict[str, dict[str, None]] = {}
+        self._walks: dict[str, Walk] = {}
 
-    def after(self, name: str) -> dict[str, None]:
-        """Return what may run after a node at any time, and the node itself; see `walk` for the order."""
-        if name not in self._after:
-            self._after[name] = walk(self.ways, name)
-        return self._after[name]
+    def after(self, name: str) -> Walk:
+        """Return what may run after a node at any time, and the node itself; and whether there is a circle in it."""
+        if name not in self._walks:
+            self._walks[name] = walk(self.ways, name)
+        return self._walks[name]
 
 
-def walk(ways: Ways, *starts: str) -> dict[str, None]:
-    """Return what the ways from some nodes lead to, and these nodes: each behind all that follows it.
+def walk(ways: Ways, *starts: str) -> Walk:
+    """Return what the ways from some nodes lead to, and these nodes; and whether some way leads round in a circle.
 
-    Where ways lead round in a circle, there is one in it that stands before something that follows it.
+    Each stands behind all that follows it, except in a circle.
     """
+    circle = False
     done: dict[str, None] = {}
     path = [("", iter(starts))]
     seen = set[str]()
@@ -64,8 +66,9 @@ def walk(ways: Ways, *starts: str) -> dict[str, None]:
                 seen.add(end)
                 path.append((end, iter(ways[end])))
                 break
+            circle = circle or end not in done
         else:
             done[name] = None
             path.pop()
     del done[""]
-    return done
+    return done, circle

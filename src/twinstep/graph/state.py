@@ -16,7 +16,7 @@ from twinstep.graph.nodes import BranchDef, Join, Node, NodeDef, NodeDefaults
 from twinstep.graph.schema import AnyChannel, Schema
 from twinstep.managed import ManagedValue
 from twinstep.pregel import Pregel
-from twinstep.pregel.action import Action
+from twinstep.pregel.action import Action, is_as_written
 from twinstep.pregel.compiled import ThreadOptions, check_renamed, names_of
 from twinstep.pregel.executors import Where, placed
 from twinstep.serde import register_schema_types
@@ -196,7 +196,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """Return what a node reads; take it, and the types that its code names, into the graph."""
         schema = _given(given, first_parameter_type(action, hints, self.schemas) or self.state_schema)
         self.add_schema(schema)
-        register_schema_types(action)
+        resolved = hints and is_as_written(action) and not action.__closure__
+        register_schema_types(tuple(hints.values()) if resolved else action)
         if handler is not None:
             register_schema_types(handler)
         return schema

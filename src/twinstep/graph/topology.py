@@ -33,7 +33,7 @@ def check(builder: Builder, interrupt: Sequence[str]) -> Iterator[str]:
     if not shape.ways[START]:
         raise GraphValidationError("Graph must have an entrypoint: add at least one edge from START to another node")
     yield from _misspelt(builder)
-    reached = shape.after(START)
+    reached, circle = shape.after(START)
     for name in builder.nodes:
         if name not in reached:
             yield (
@@ -41,7 +41,8 @@ def check(builder: Builder, interrupt: Sequence[str]) -> Iterator[str]:
                 "Add an edge, or name it in destinations= of the node that goes there."
             )
     yield from _idle_joins(builder, shape)
-    yield from _endless(builder, shape, interrupt)
+    if circle:
+        yield from _endless(builder, shape, interrupt)
     for first, second, key in disputed_keys(builder, shape):
         yield (
             f"Nodes '{first}' and '{second}' can run in one superstep and both write '{key}', which takes one value "
@@ -108,7 +109,7 @@ def _idle_joins(builder: Builder, shape: Shape) -> Iterator[str]:
 
 def _startable(builder: Builder, shape: Shape) -> set[str]:
     """Return the nodes that can run: a node that can leads there by itself, or enough of a join's nodes can run."""
-    found = {*walk(shape.direct, START)}
+    found = {*walk(shape.direct, START)[0]}
     while True:
         fired = {
             end
@@ -117,7 +118,7 @@ def _startable(builder: Builder, shape: Shape) -> set[str]:
         }
         if not fired:
             return found
-        found.update(walk(shape.direct, *fired))
+        found.update(walk(shape.direct, *fired)[0])
 
 
 # ---------------------------------------------------------------------- nodes that never come to an end
@@ -147,7 +148,7 @@ def _never_ending(builder: Builder, shape: Shape, interrupt: Sequence[str]) -> S
     branch has such a choice. What follows a node is looked at before it, so that only circles need further rounds.
     """
     edges, ending = shape.edges, {END, *interrupt}
-    never = [] if "*" in ending else [*shape.after(START)]
+    never = [] if "*" in ending else [*shape.after(START)[0]]
 
     def may_end(name: str) -> bool:
         branches = builder.branches.get(name)
