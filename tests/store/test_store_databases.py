@@ -367,11 +367,29 @@ def test_statements_are_prepared_as_the_connection_says(empty_postgres: str, thr
             assert [item.key for item in store.search(NS, filter={"n": 1})] == ["k"]
             assert store.get(NS, "k")
         names = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'twinstep%'"
-        assert conn.execute(names, prepare=False).fetchone() == (0 if threshold is None else 4,)
+        assert conn.execute(names, prepare=False).fetchone() == (0 if threshold is None else 6,)
         conn.execute("DEALLOCATE ALL")  # as psycopg does when a transaction of the owner is rolled back
         assert stores[0].get(NS, "k")
         stores[0].put(NS, "k", {"n": 2})
         assert stores[1].get(NS, "k").value == {"n": 2}  # type: ignore[union-attr]
+
+
+def test_a_read_of_several_statements_needs_none_that_was_prepared_before(empty_postgres: str) -> None:
+    import psycopg
+
+    with psycopg.connect(empty_postgres, autocommit=True, prepare_threshold=1) as conn, PostgresStore(conn) as store:
+        store.put((*NS, "below"), "k", {"n": 1})
+        prepared = 0
+        for turn in range(12):
+            assert [item.key for item in store.search(NS, filter={"n": 1})] == ["k"]
+            assert turn % 3 or store.get((*NS, "below"), "k")
+            names = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'twinstep%'"
+            found = conn.execute(names, prepare=False).fetchone()
+            assert found is not None
+            prepared = max(prepared, found[0])
+            if turn % 4 == 3:
+                conn.execute("DEALLOCATE ALL", prepare=False)
+        assert prepared >= 4, "the first and those in the transaction too"
 
 
 def test_a_read_of_one_namespace_takes_one_round_trip(empty_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,10 @@ class PostgresDatabase:
         Raises:
             TwinstepError: the program refused, or the database failed (the schema's `failed`); nothing was changed.
         """
-        with self._connection() as conn, conn.transaction() if write else _one_state(conn):
-            return self._statements.of(conn).run(program)
+        with self._connection() as conn:
+            statements = self._statements.of(conn)
+            with conn.transaction() if write else statements.one_state():
+                return statements.run(program)
 
     # ------------------------------------------------------------------ ends
 
@@ -134,30 +136,36 @@ _MENDS = {
 }
 
 
-@contextmanager
-def _one_state(conn: Conn) -> Iterator[None]:
-    """Read in a transaction that sees one state of the database."""
-    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
-    try:
-        yield
-    except BaseException:
-        with suppress(psycopg.Error):  # the connection has broken
-            conn.rollback()
-        raise
-    conn.commit()
-
-
 class Statements:
     """Runs statements on a connection; those that come again and again are prepared, as its owner says.
 
-    This is what a cursor does, in half the time. Statements in a transaction are not prepared: should one turn out to
-    be gone, as psycopg removes all at times, the transaction would fail. Outside of one, the statement is sent again.
+    This is what a cursor does, in half the time. psycopg and the owner of the connection may remove all that are
+    prepared: outside of a transaction the statement is sent again then, and one that writes uses none. One that reads
+    begins by a statement that was prepared before all others: if it was there, they are.
     """
 
     def __init__(self, conn: Conn) -> None:
         self._conn, self._transformer = conn, Transformer(conn)
         self._uses: dict[tuple[str, tuple[int, ...]], int] = {}
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._sure = False
+        """Whether a transaction has begun in which all of them are there."""
+
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Read in a transaction that sees one state of the database."""
+        some = bool(self._names)
+        self._rows(_ONE_STATE, ())
+        self._sure = some and bool(self._names)
+        try:
+            yield
+        except BaseException:
+            with suppress(psycopg.Error):  # the connection has broken
+                self._conn.rollback()
+            raise
+        finally:
+            self._sure = False
+        self._conn.commit()
 
     def run(self, program: Program[T]) -> T:
         """Run a program."""
@@ -187,13 +195,16 @@ class Statements:
 
     def _result(self, sql: str, values: Any, types: tuple[int, ...], formats: Any) -> PGresult:
         pgconn = self._conn.pgconn
-        name = self._prepared(sql, types) if pgconn.transaction_status == TransactionStatus.IDLE else None
+        idle = pgconn.transaction_status == TransactionStatus.IDLE
+        name = self._prepared(sql, types) if idle or self._sure else None
         if name is not None:
             pgconn.send_query_prepared(name, values, formats, Format.BINARY)
             try:
                 return self._answer()
-            except (errors.FeatureNotSupported, errors.InvalidSqlStatementName):  # a table has changed, or it is gone
-                del self._names[sql, types]
+            except (errors.FeatureNotSupported, errors.InvalidSqlStatementName):  # a table has changed, or all are gone
+                self._names.clear()
+                if not idle:
+                    raise
         pgconn.send_query_params(_numbered(sql), values, types, formats, Format.BINARY)
         return self._answer()
 
@@ -206,10 +217,15 @@ class Statements:
             self._uses[key] = self._uses.get(key, 0) + 1
         if self._uses.get(key, 0) <= threshold:
             return None
+        if not self._names:
+            self._prepare(_ONE_STATE, ())
+        return self._names.get(key) or self._prepare(sql, types)
+
+    def _prepare(self, sql: str, types: tuple[int, ...]) -> bytes:
         name = b"twinstep_%d" % next(_numbers)
         self._conn.pgconn.send_prepare(name, _numbered(sql), types)
         self._answer()
-        self._names[key] = name
+        self._names[sql, types] = name
         return name
 
     def _answer(self) -> PGresult:
@@ -220,6 +236,7 @@ class Statements:
         return result
 
 
+_ONE_STATE = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _STATEMENTS = 100
 """Of so many it is counted how often they come."""
 _numbers = count()
