@@ -169,8 +169,9 @@ def nested_result(
         if not isinstance(result, dict) or ROOT in keys:
             return result
         touched = result.keys() if child.spec.functional else {key for key, _ in written}
-        plain = [(k, value) for k, value in result.items() if k in keys and k in touched and k not in folding]
-        return [*plain, *_joined([(key, value) for key, value in written if key in folding], folding)]
+        plain = {k: value for k, value in result.items() if k in keys and k in touched and k not in folding}
+        folded = _joined([(key, value) for key, value in written if key in folding], folding) if folding else ()
+        return [*plain.items(), *folded] if folded else plain
 
     return update
 

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -207,7 +207,9 @@ class Slots:
                 self._waiting.append(job)
                 return
             self._free -= 1
-        self._offer(job)
+            call = self._put(job)
+        if call:
+            self._call()
 
     def steal(self, job: Job) -> bool:
         """Tell whether the caller may run a job in its own thread; it then has to release the job's slot."""
@@ -217,17 +219,20 @@ class Slots:
                     return False
                 self._free -= 1
                 job.granted = True
-            else:
-                with suppress(ValueError):  # a thread has taken it
-                    self._ready.remove(job)
+            elif job in self._ready:  # else a thread has taken it
+                self._ready.remove(job)
         self.note()
         return job.claim()
 
     def release(self) -> None:
         """Give a slot to the next job that waits, or back."""
         job = self._next()
-        if job is not None:
-            self._offer(job)
+        if job is None:
+            return
+        with self._lock:
+            call = self._put(job)
+        if call:
+            self._call()
 
     def note(self) -> None:
         """Note that somebody begins to work."""
@@ -243,14 +248,15 @@ class Slots:
         with self._lock:
             self._free -= 1
 
-    def _offer(self, job: Job) -> None:
-        """Offer a job that has a slot to the threads; one is called at a time, and calls the next when it is busy."""
-        with self._lock:
-            job.granted = True
-            self._ready.append(job)
-            call, self._called = not self._called, True
-        if call:
-            self._call()
+    def _put(self, job: Job) -> bool:
+        """Offer a job that has a slot to the threads; tell whether one is to be called.
+
+        One is called at a time, and calls the next when it is busy. The caller holds the lock.
+        """
+        job.granted = True
+        self._ready.append(job)
+        call, self._called = not self._called, True
+        return call
 
     def _serve(self) -> None:
         self.note()
