@@ -14,9 +14,9 @@ from twinstep.types import Command
 
 def hints_of_code(fn: Any) -> dict[str, Any]:
     """Return the annotations of a callable; none when one of them cannot be resolved, for they are optional."""
-    if is_as_written(fn) and not fn.__annotations__:
-        return {}
     try:
+        if is_as_written(fn) and not fn.__annotations__:
+            return {}
         return get_type_hints(fn if inspect.isroutine(fn) else type(fn).__call__, include_extras=True)
     except Exception:
         return {}

@@ -42,13 +42,16 @@ def meetings(builder: Builder, shape: Shape) -> list[Pair]:
 
     They start where one node leads to several, and go on in step from there. Of one branch only one choice counts.
     """
+    forks = [*_forks(builder, shape)]
+    if not forks:
+        return []
 
     @cache
     def ways(name: str) -> list[list[str]]:
         return _ways(builder, name, shape.edges.get(name, ()))
 
     found: dict[Pair, None] = {}
-    waiting = [pair for name in _forks(builder, shape) for pair in islice(_together(ways(name)), MOST_PAIRS)]
+    waiting = [pair for name in forks for pair in islice(_together(ways(name)), MOST_PAIRS)]
     while waiting and len(found) < MOST_PAIRS:
         pair = waiting.pop()
         if pair in found or _one_waits(builder, shape, *pair) or _one_waits(builder, shape, *reversed(pair)):

@@ -75,7 +75,8 @@ def targets(edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for start, end in edges:
         found.setdefault(start, []).append(end)
     for ends in found.values():
-        ends.sort()
+        if len(ends) > 1:
+            ends.sort()
     return found
 
 

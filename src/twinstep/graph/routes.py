@@ -44,7 +44,7 @@ class Router:
     ) -> None:
         self.graph, self.keys, self.checks = graph, keys, checks
         self.targets: dict[str, Write] = {name: (trigger_of(name), None) for name in nodes}
-        self.internal: frozenset[str] = frozenset((TASKS, *(trigger for trigger, _ in self.targets.values())))
+        self.internal: frozenset[str] = frozenset((TASKS, *[trigger for trigger, _ in self.targets.values()]))
 
     def results(self, node: str | None = None) -> Callable[[Any], list[Write]]:
         """Return the function that turns a node's result, or a command, into writes.

@@ -57,7 +57,7 @@ def _check_names(builder: Builder, interrupt: Sequence[str]) -> None:
     nodes = builder.nodes
     for source, target in (*builder.edges, *((s, end) for starts, end in builder.waiting_edges for s in starts)):
         _check_source(builder, source)
-        if target != END and target not in nodes:
+        if target not in nodes and target != END:
             raise GraphValidationError(f"Found edge ending at unknown node `{target}`." + nearest(target, nodes))
     for source, branches in builder.branches.items():
         _check_source(builder, source)

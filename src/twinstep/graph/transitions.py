@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from twinstep.constants import END
 from twinstep.graph.annotations import destinations_of, hints_of_code
+from twinstep.graph.nodes import NodeDefaults
 from twinstep.pregel.action import Action
 from twinstep.pregel.spec import Transition
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 def snapshot(builder: StateGraph[Any, Any, Any, Any]) -> StateGraph[Any, Any, Any, Any]:
     """Return a copy that keeps the nodes and edges as they are now."""
-    kept = copy(builder)
+    kept = object.__new__(type(builder))
+    vars(kept).update(vars(builder))
     kept.nodes, kept.edges, kept.waiting_edges = dict(builder.nodes), set(builder.edges), set(builder.waiting_edges)
-    kept.defaults = copy(builder.defaults)
+    kept.defaults = NodeDefaults(error_handler=builder.defaults.error_handler)
     kept.quorums = dict(builder.quorums)
     kept.branches = {source: dict(branches) for source, branches in builder.branches.items()}
     return kept
