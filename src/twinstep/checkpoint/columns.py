@@ -54,6 +54,7 @@ def seal_of_head(thread_id: str, ns: str, head: Head) -> int:
     return crc32(head.info, seal_of_record(thread_id, ns, *head[:3]))
 
 
+@lru_cache(1024)
 def name_of(thread_id: str, ns: str) -> int:
     """Return a number by which a namespace can be found without its thread."""
     digest = blake2b(repr((thread_id, ns)).encode("utf-8", "surrogatepass"), digest_size=8).digest()

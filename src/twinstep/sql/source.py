@@ -59,19 +59,29 @@ class Own:
         self._lock = threading.Lock()
         self._closed = False
 
-    @contextmanager
-    def connection(self) -> Iterator[Conn]:
-        with self._lock:
-            if self._closed:
-                raise self._failed("The connection to PostgreSQL was closed here; make another one.")
-            if self._conn is None or not is_alive(self._conn):
-                self._drop()
-                self._conn = psycopg.connect(self._conninfo, autocommit=True, client_encoding="utf8")
-            try:
-                yield self._conn
-            finally:
-                if self._conn.pgconn.transaction_status != TransactionStatus.IDLE:
-                    self._drop()
+    def connection(self) -> AbstractContextManager[Conn]:
+        return self
+
+    def __enter__(self) -> Conn:
+        self._lock.acquire()
+        try:
+            return self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        if self._conn is not None and self._conn.pgconn.transaction_status != TransactionStatus.IDLE:
+            self._drop()
+        self._lock.release()
+
+    def _open(self) -> Conn:
+        if self._closed:
+            raise self._failed("The connection to PostgreSQL was closed here; make another one.")
+        if self._conn is None or not is_alive(self._conn):
+            self._drop()
+            self._conn = psycopg.connect(self._conninfo, autocommit=True, client_encoding="utf8")
+        return self._conn
 
     def close(self) -> None:
         with self._lock:

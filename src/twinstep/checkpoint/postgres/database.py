@@ -75,7 +75,7 @@ class Session:
 
     def _written(self, sql: str, parameters: tuple[Any, ...]) -> bytes:
         """Return a statement with its parameters quoted in it."""
-        return _template(sql) % tuple([self._literal(each) for each in parameters])
+        return _template(sql) % tuple(map(self._literal, parameters))
 
     def commit(self) -> None:
         """End the transaction so that it is stored.
