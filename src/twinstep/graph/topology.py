@@ -55,12 +55,15 @@ def check(builder: Builder, interrupt: Sequence[str]) -> Iterator[str]:
 
 def _check_names(builder: Builder, interrupt: Sequence[str]) -> None:
     nodes = builder.nodes
+    sources = {START, *nodes}
     for source, target in (*builder.edges, *((s, end) for starts, end in builder.waiting_edges for s in starts)):
-        _check_source(builder, source)
+        if source not in sources:
+            raise _unknown_source(source, nodes)
         if target not in nodes and target != END:
             raise GraphValidationError(f"Found edge ending at unknown node `{target}`." + nearest(target, nodes))
     for source, branches in builder.branches.items():
-        _check_source(builder, source)
+        if source not in sources:
+            raise _unknown_source(source, nodes)
         for branch in branches.values():
             for target in (branch.ends or {}).values():
                 if target not in nodes and target != END:
@@ -73,11 +76,8 @@ def _check_names(builder: Builder, interrupt: Sequence[str]) -> None:
             raise GraphValidationError(f"Interrupt node `{name}` not found." + did_you_mean(name, nodes))
 
 
-def _check_source(builder: Builder, source: str) -> None:
-    if source != START and source not in builder.nodes:
-        raise GraphValidationError(
-            f"Found edge starting at unknown node '{source}'." + did_you_mean(source, builder.nodes)
-        )
+def _unknown_source(source: str, nodes: Iterable[str]) -> GraphValidationError:
+    return GraphValidationError(f"Found edge starting at unknown node '{source}'." + did_you_mean(source, nodes))
 
 
 def _misspelt(builder: Builder) -> Iterator[str]:
