@@ -77,7 +77,11 @@ class Search:
 
     def near(self, query: Vector) -> Program[list[tuple[Row, SearchItem]]]:
         """Find items by their nearness to a query, those without vectors last."""
-        place = yield from self._place()
+        spelling, prefix = self._spelling, self._op.namespace_prefix
+        if spelling.far and spelling.table and prefix:  # which needs not know how many namespaces there are
+            place = yield from self._narrowed(below(prefix))
+        else:
+            place = yield from self._place()
         if place is None or not self._op.limit:
             return []
         found: list[tuple[Row, SearchItem]] = []

@@ -23,6 +23,8 @@ from twinstep.store.spelling import Hits
 KEYS: Final = ("ann_index_config", "distance_type")
 _OLDEST: Final = (0, 8)
 """The first version of pgvector whose indexes go on until enough has been found that fulfils a condition."""
+_USUAL: Final = 40
+"""So many vectors HNSW finds, fulfilling a condition or not, before it is told to look at more."""
 _MOST: Final = 1000
 """For more results than this pgvector makes no effort to be right."""
 _DIMS: Final = {"vector": 2000, "halfvec": 4000}
@@ -94,10 +96,12 @@ class Approximate:
         if size > _MOST:
             return None
         where, parameters = place.vectors
-        yield self._effort(size)
         sql = f"""SELECT item, (vector::{self.type}) <#> ?::{self.type} AS far FROM twinstep_store_vectors
             WHERE {where} ORDER BY far LIMIT ?"""
-        rows = yield sql, (vector, *parameters, size)
+        rows = (yield sql, (vector, *parameters, size)) if self.kind == "hnsw" and size <= _USUAL else ()
+        if len(rows) < size:
+            yield self._effort(size)
+            rows = yield sql, (vector, *parameters, size)
         if len(rows) < size:
             return None
         return sorted([(item, -far) for item, far in rows], key=_similarity, reverse=True)
@@ -105,7 +109,7 @@ class Approximate:
     def _effort(self, size: int) -> tuple[str, tuple[Any, ...]]:
         """Return the statement that tells pgvector how much to look at, in this transaction."""
         if self.kind == "hnsw":
-            order, effort, number = "strict_order", "ef_search", max(size, 40)
+            order, effort, number = "strict_order", "ef_search", max(size, _USUAL)
         else:
             order, effort, number = "relaxed_order", "probes", math.ceil(math.sqrt(self.options["lists"]))
         sql = f"SELECT set_config('{self.kind}.iterative_scan', ?, true), set_config('{self.kind}.{effort}', ?, true)"
