@@ -98,8 +98,8 @@ def commit_state(
 
 
 def commit_end(run: Run, status: Status) -> Program[None]:
-    """Store what a run that keeps only its end has not stored yet."""
-    if run.saver is not None and run.durability == "exit" and run.checkpoint_id != run.parent_checkpoint:
+    """Store what a run in durability `exit`, which keeps only its end, has not stored yet."""
+    if run.saver is not None and run.checkpoint_id != run.parent_checkpoint:
         yield from _commit(run, checkpoint_row(run, run.row_source, ()), status)
 
 
@@ -108,7 +108,8 @@ def commit_stop(run: Run, tasks: Sequence[NodeTask], status: Status) -> Program[
     if run.saver is None:
         return
     run.unsaved = [row for row in run.unsaved if row.id not in run.forget]
-    yield from commit_end(run, status)
+    if run.durability == "exit":
+        yield from commit_end(run, status)
     for task in tasks:
         if task.solo and (task.error or task.interrupts is not None) and not is_invalid_resume(task.error):
             record = node_record(task)

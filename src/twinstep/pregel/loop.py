@@ -76,7 +76,8 @@ def execute(run: Run, input: Any, checkpoint_id: str | None = None) -> Program[O
         if opened is not Opened.FINISHED:
             outcome = yield from _until_stopped(run, resumed=opened is Opened.RESUMED)
         outcome.value = run.spec.output(run.view)
-        tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done", output=outcome.value)
+        if run.log.wants:
+            tell_end(run, "interrupted" if outcome.interrupts or outcome.breakpoint else "done", output=outcome.value)
         return outcome
     except BaseException:
         if guard is not None:
@@ -108,7 +109,8 @@ def _until_stopped(run: Run, *, resumed: bool) -> Program[Outcome]:
                 return stopped
             if run.interrupt_after and run.state.updated and _stops(tasks, run.interrupt_after):
                 return (yield from _break(run, "interrupt_after"))
-        yield from commit_end(run, "done")
+        if run.durability == "exit":
+            yield from commit_end(run, "done")
         warn_of_joins(run)
         return Outcome(None)
     except GeneratorExit:
@@ -154,7 +156,8 @@ def _stop(run: Run, tasks: Sequence[NodeTask]) -> Program[Outcome]:
     """Stop at the questions of the tasks."""
     questions = open_questions(run, tasks)
     yield from commit_stop(run, tasks, "interrupted")
-    tell_questions(run, tasks, questions)
+    if run.log.wants:
+        tell_questions(run, tasks, questions)
     return Outcome(None, questions, breakpoint=not questions)
 
 
