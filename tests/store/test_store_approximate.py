@@ -101,6 +101,22 @@ def test_a_search_comes_along_the_index_and_one_without_it_does_not(opened: Open
         assert [(item.key, item.score) for item in found] == [(item.key, item.score) for item in expected]
 
 
+def test_searches_that_come_again_are_planned_each_by_itself(empty_postgres: str) -> None:
+    with PostgresStore(empty_postgres, index=config(kind="hnsw")) as store:
+        store.batch([PutOp((f"{n % 50}",), str(n), {"t": [str(n)]}) for n in range(MANY)])
+        for n in range(30):
+            assert store.search((f"{n}",), query="3", limit=2)
+            assert len(store.search((f"{n}",), filter={"t": {"$exists": True}}, limit=2)) == 2
+            assert len(store.search((f"{n}",), limit=2)) == 2
+        kept = [row[0] for row in store._db.transact(_prepared())]
+    assert kept, "those of which that is not so"
+    assert not any("LIMIT" in sql for sql in kept), kept
+
+
+def _prepared() -> Any:
+    return (yield "SELECT statement FROM pg_prepared_statements WHERE name LIKE 'twinstep%'", ())
+
+
 def _plan_of_nearest(store: PostgresStore) -> Any:
     from twinstep.store.rows import EVERYWHERE
 

@@ -18,7 +18,7 @@ from psycopg.pq.abc import PGresult
 
 from twinstep.errors import TwinstepError
 from twinstep.forked import when_forked
-from twinstep.sql.schema import Dialect, Program, Schema
+from twinstep.sql.schema import Dialect, Fresh, Program, Schema
 from twinstep.sql.source import Conn, PerConnection, PoolConfig, source_of
 
 T = TypeVar("T")
@@ -211,6 +211,8 @@ class Statements:
     def _prepared(self, sql: str, types: tuple[int, ...]) -> bytes | None:
         """Return the name of a statement that is prepared, now or before; None when it is not to be."""
         key, threshold = (sql, types), self._conn.prepare_threshold
+        if type(sql) is Fresh:
+            return None
         if key in self._names or threshold is None:
             return self._names.get(key)
         if len(self._uses) < _STATEMENTS or key in self._uses:

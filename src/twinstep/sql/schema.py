@@ -18,6 +18,13 @@ T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...] | list[tuple[Any, ...]]]
 """SQL with `?` for its parameters; a list of parameters runs it once for each and returns no rows."""
 
+
+class Fresh(str):
+    """SQL that is to be planned each time: the best way depends on its parameters."""
+
+    __slots__ = ()
+
+
 Program = Generator[Statement | list[Statement], list[Any], T]
 """A list of statements that read is answered by the list of their rows, in one go where there is a way to go."""
 

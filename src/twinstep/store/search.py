@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from twinstep.sql.schema import Program
+from twinstep.sql.schema import Fresh, Program
 from twinstep.store.backend import decoded, search_item
 from twinstep.store.base import SearchItem, SearchOp
 from twinstep.store.filters import matcher
@@ -63,10 +63,9 @@ class Search:
             return []
         others, bounds = (_BELOW, (text, text[:-1] + "/")) if text else ("FALSE", ())
         where, parameters = place.items & self._alive
-        # that n has to be above a parameter lets PostgreSQL take the plan of one such statement for the next
         sql = f"""SELECT {others}, {ITEM} FROM (SELECT 1) AS one LEFT JOIN (SELECT {ITEM} FROM twinstep_store_items
-            WHERE {where} AND n > ? ORDER BY {place.order} LIMIT ? OFFSET ?) AS item ON TRUE ORDER BY n"""
-        rows = yield sql, (*bounds, *parameters, -1, size, offset)
+            WHERE {where} ORDER BY {place.order} LIMIT ? OFFSET ?) AS item ON TRUE ORDER BY n"""
+        rows = yield Fresh(sql), (*bounds, *parameters, size, offset)
         if rows[0][0]:
             return None
         rows = [row[1:] for row in rows if row[1] is not None]
@@ -125,7 +124,7 @@ class Search:
         if spelling.distance:
             sql = f"""SELECT item, {spelling.distance} AS far FROM twinstep_store_vectors WHERE {where}
                 ORDER BY far LIMIT ?"""
-            rows = yield sql, (vector, *parameters, size)
+            rows = yield Fresh(sql), (vector, *parameters, size)
             return [(row[0], spelling.similarity(row[1])) for row in rows]
         if self._all_hits is None:
             rows = yield f"SELECT item, vector FROM twinstep_store_vectors WHERE {where}", parameters
@@ -191,7 +190,7 @@ def _page(where: Condition, order: str) -> tuple[str, tuple[Any, ...]]:
         SELECT {ITEM} FROM twinstep_store_items JOIN (
             SELECT n AS m FROM twinstep_store_items WHERE {where.sql} AND n > ?
             ORDER BY {order} LIMIT ? OFFSET ?) AS page ON n = m ORDER BY n"""
-    return sql, where.parameters
+    return Fresh(sql), where.parameters
 
 
 def _farness(pair: tuple[Row, SearchItem]) -> float:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from twinstep.arguments import expect
 from twinstep.errors import InvalidConfigError, did_you_mean
-from twinstep.sql.schema import Program
+from twinstep.sql.schema import Fresh, Program
 from twinstep.store.rows import Place
 from twinstep.store.spelling import Hits
 
@@ -98,10 +98,10 @@ class Approximate:
         where, parameters = place.vectors
         sql = f"""SELECT item, (vector::{self.type}) <#> ?::{self.type} AS far FROM twinstep_store_vectors
             WHERE {where} ORDER BY far LIMIT ?"""
-        rows = (yield sql, (vector, *parameters, size)) if self.kind == "hnsw" and size <= _USUAL else ()
+        rows = (yield Fresh(sql), (vector, *parameters, size)) if self.kind == "hnsw" and size <= _USUAL else ()
         if len(rows) < size:
             yield self._effort(size)
-            rows = yield sql, (vector, *parameters, size)
+            rows = yield Fresh(sql), (vector, *parameters, size)
         if len(rows) < size:
             return None
         return sorted([(item, -far) for item, far in rows], key=_similarity, reverse=True)
