@@ -321,6 +321,8 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
 def _wake(jobs: Sequence[Job]) -> None:
     """Tell event loops of jobs that are done."""
     waiting = [job.ended for job in jobs if job.ended is not None]
+    if not waiting:
+        return
     for loop in {ended.get_loop() for ended in waiting}:
         with suppress(RuntimeError):  # it was closed
             loop.call_soon_threadsafe(_end, [ended for ended in waiting if ended.get_loop() is loop])
