@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "twinstep"
 # From the bottom up; what stands here is a module or package of twinstep, "" is twinstep/__init__.py itself.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "constants", "types", "policies", "ids", "scope", "version", "warnings"})
-    | {"neighbours", "forked", "arguments"},
+    | {"neighbours", "forked", "arguments", "threads"},
     frozenset(
         {"channels", "serde", "runtime", "config", "managed", "callbacks", "typing", "adapter", "drawing", "sql"}
     ),

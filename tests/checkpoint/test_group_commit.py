@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.errors import CheckpointStorageError, ThreadConflictError
 from twinstep.ids import new_id
 from twinstep.testing.conformance.writer import Run
+from twinstep.threads import THREADS
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -30,16 +31,6 @@ def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlSaver[A
         for thread_id, _ in found.threads():
             found.delete_thread(thread_id)
         yield found
-
-
-class Counting(ThreadPoolExecutor):
-    """Counts what it is given to do."""
-
-    given = 0
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.given += 1
-        return super().submit(fn, *args, **kwargs)
 
 
 def commits(saver: SqlSaver[Any], many: int) -> list[Commit]:
@@ -63,17 +54,25 @@ def stored(saver: SqlSaver[Any], many: int) -> list[int]:
     return [n for n in range(many) if saver.load(f"t{n}", "").rows]
 
 
-def test_coroutines_that_wait_share_one_thread_and_a_refused_one_harms_no_other(saver: SqlSaver[Any]) -> None:
+def test_coroutines_that_wait_share_one_thread_and_a_refused_one_harms_no_other(
+    saver: SqlSaver[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = commits(saver, 20)
     wanted[3].epoch = 7
+    called: list[Callable[[], object]] = []
+    start = THREADS.start
+
+    def counted(job: Callable[[], object]) -> None:
+        called.append(job)
+        start(job)
+
+    monkeypatch.setattr(THREADS, "start", counted)
 
     async def main() -> list[Any]:
-        executor = Counting()
-        asyncio.get_running_loop().set_default_executor(executor)
         with saver._db.lock:
             tasks = await begun(saver, wanted)
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert executor.given == 1
+        assert len(called) == 1
         return ended
 
     ended = asyncio.run(main())
@@ -120,6 +119,22 @@ def test_what_is_cancelled_before_it_has_begun_is_not_stored(saver: SqlSaver[Any
 
     asyncio.run(main())
     assert stored(saver, 4) == [1, 3]
+
+
+def test_functions_that_hold_all_threads_of_an_event_loop_are_not_in_the_way(saver: SqlSaver[Any]) -> None:
+    wanted = commits(saver, 1)[0]
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+
+        def wait(coroutine: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
+
+        await asyncio.to_thread(lambda: wait(saver.acommit(wanted)))
+        return await asyncio.to_thread(lambda: wait(saver.aload("t0", "")))
+
+    assert asyncio.run(main()).rows == (wanted.checkpoint,)
 
 
 def test_threads_and_loops_share_transactions(saver: SqlSaver[Any]) -> None:

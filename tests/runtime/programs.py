@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict
 
 from twinstep.checkpoint.base import BaseCheckpointSaver
 from twinstep.graph import START, StateGraph
-from twinstep.pregel.workers import THREADS
+from twinstep.threads import THREADS
 from twinstep.types import StateSnapshot
 
 Node = Callable[..., Any]

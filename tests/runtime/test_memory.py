@@ -18,13 +18,14 @@ from twinstep.checkpoint.memory import InMemorySaver
 from twinstep.checkpoint.sqlite import SqliteSaver
 from twinstep.func import entrypoint, task
 from twinstep.graph import START, StateGraph
-from twinstep.pregel.workers import THREADS
+from twinstep.threads import THREADS
 from twinstep.types import interrupt
 
 FEW = 20
 """Objects of one kind that caches and idle threads may keep."""
-ROWS = {"CheckpointRow", "RecordRow", "_Space", "_Thread", "Head", "Stand"}
-"""What an in-memory saver rightly keeps, and how threads stand, which one on a database remembers of 256."""
+ROWS = {"CheckpointRow", "RecordRow", "_Space", "_Thread", "Head", "Stand", "Tail"}
+"""What an in-memory saver rightly keeps, and how threads stand with their last rows, which one on a database remembers
+of 256."""
 
 
 def left_by(work: Callable[[], object]) -> Counter[str]:

@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from twinstep.errors import InvalidNamespaceError
 from twinstep.serde import Serializer
+from twinstep.threads import in_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,9 +82,7 @@ class BaseCache(ABC, Generic[V]):
     async def _off_loop(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         if not self.blocking:
             return call(*args, **kwargs)
-        from asyncio import to_thread  # slow to import, and here already when a coroutine runs
-
-        return await to_thread(call, *args, **kwargs)
+        return await in_thread(call, *args, **kwargs)
 
 
 def check_namespaces(namespaces: Sequence[Namespace]) -> None:

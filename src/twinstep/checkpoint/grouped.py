@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
@@ -21,6 +22,7 @@ from twinstep.checkpoint.stand import Stand
 from twinstep.errors import CheckpointStorageError, OutcomeUnknownError, TwinstepError
 from twinstep.serde import Serializer
 from twinstep.sql.schema import Program, Ready
+from twinstep.threads import THREADS
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -175,7 +177,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
         if loop not in self._called:
             self._called.add(loop)
             try:
-                loop.run_in_executor(None, self._answer, loop)
+                THREADS.start(partial(self._answer, loop))
             except BaseException:
                 self._called.discard(loop)
                 raise
@@ -183,6 +185,7 @@ class SqlSaver(BaseCheckpointSaver, Generic[D]):
 
     def _answer(self, loop: AbstractEventLoop) -> None:
         """Store all jobs that wait, in a thread that an event loop has called."""
+        THREADS.busy()
         with self._db.lock:
             self._called.discard(loop)  # what comes from now on may come too late
             try:

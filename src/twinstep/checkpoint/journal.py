@@ -16,6 +16,7 @@ from twinstep.checkpoint.rows import CheckpointRow, Commit, Edit, Known, Loaded
 from twinstep.errors import ThreadConflictError
 from twinstep.forked import when_forked
 from twinstep.serde import Serializer
+from twinstep.threads import in_thread
 
 T = TypeVar("T")
 NEAR: Final = 64
@@ -126,9 +127,7 @@ class Journal(ABC):
         """Call a method without blocking the event loop."""
         if not self.blocking:
             return fn(*args)
-        from asyncio import to_thread  # imported here: synchronous programs never need it
-
-        return await to_thread(fn, *args)
+        return await in_thread(fn, *args)
 
     # ------------------------------------------------------------------ runs of this process
 

@@ -30,8 +30,9 @@ from twinstep.pregel.effects import (
 )
 from twinstep.pregel.execute import run_node
 from twinstep.pregel.task import NodeTask, Task
-from twinstep.pregel.workers import THREADS, Job, in_slot
+from twinstep.pregel.workers import Job, in_slot
 from twinstep.stream import Listener
+from twinstep.threads import THREADS
 
 
 def settle(program: Program[Any]) -> Any:

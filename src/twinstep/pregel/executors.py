@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from twinstep.errors import GraphValidationError, did_you_mean
 from twinstep.pregel.action import Action, holdable
 from twinstep.pregel.task import Task
-from twinstep.pregel.workers import THREADS
 from twinstep.scope import require_scope
+from twinstep.threads import THREADS
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

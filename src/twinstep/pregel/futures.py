@@ -18,8 +18,9 @@ from twinstep.pregel.calls import name_on_record, stands_for
 from twinstep.pregel.drive_sync import settle, was_cancelled
 from twinstep.pregel.execute import run_call, take_result
 from twinstep.pregel.task import CallTask, Task
-from twinstep.pregel.workers import THREADS, Job, code_loop, in_slot, lend
+from twinstep.pregel.workers import Job, code_loop, in_slot, lend
 from twinstep.scope import SCOPE, require_scope
+from twinstep.threads import THREADS
 from twinstep.types import CachePolicy, RetryPolicy, TaskFuture, TimeoutPolicy
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from twinstep.errors import WorkerLostError
 from twinstep.forked import when_forked
 from twinstep.pregel.remote import SERDE, Tell, check_loaded, perform
-from twinstep.pregel.workers import THREADS
+from twinstep.threads import THREADS
 
 TOLD, OUTCOME = b"t", b"o"
 """How messages of a worker begin: something the code tells, or the outcome."""

@@ -1,4 +1,4 @@
-"""Threads for synchronous code: one pool for the process, and the slots that limit how many of them a run uses."""
+"""Synchronous code in threads: the slots that limit how many of them a run uses, and who calls the next one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twinstep.forked import when_forked
 from twinstep.scope import Scope
+from twinstep.threads import THREADS
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -54,81 +54,6 @@ class Job(ABC):
     @abstractmethod
     def run(self) -> None:
         """Do it; never raises."""
-
-
-IDLE = 10.0
-"""Seconds after which a thread without work ends."""
-
-
-class Threads:
-    """Daemon threads that are kept for a while and used again; there are as many as there is work at once."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all threads (after a fork they do not exist in the child)."""
-        self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._idle = 0  # threads that wait for something to do
-        self._open = 0  # what waits for a thread
-        self._launching = False
-
-    def start(self, job: Callable[[], object]) -> None:
-        """Run a function that never raises in a thread of its own; it has to call `busy` if it takes time."""
-        with self._lock:
-            self._open += 1
-            launch = self._idle == 0 and self._may_launch()
-        self._jobs.put(job)
-        if launch:
-            self._launch()
-
-    def busy(self) -> None:
-        """Note that the calling thread is going to take time, so that others are needed for what waits."""
-        with self._lock:
-            launch = self._open > self._idle and self._may_launch()
-        if launch:
-            self._launch()
-
-    def _may_launch(self) -> bool:
-        """Tell whether the last thread that was made has begun; only then another one is."""
-        if self._launching:
-            return False
-        self._launching = True
-        return True
-
-    def _launch(self) -> None:
-        threading.Thread(target=self._work, name="twinstep-worker", daemon=True).start()
-
-    def _work(self) -> None:
-        with self._lock:
-            self._launching = False
-            self._idle += 1
-        while (job := self._take()) is not None:
-            job()
-            del job  # an idle thread must not keep the last run alive
-            with self._lock:
-                self._idle += 1
-
-    def _take(self) -> Callable[[], object] | None:
-        """Wait for something to do; None when there has been nothing for a while."""
-        while True:
-            try:
-                job = self._jobs.get(timeout=IDLE)
-            except Empty:
-                with self._lock:
-                    if self._open == 0:
-                        self._idle -= 1
-                        return None
-                continue  # one is on its way
-            with self._lock:
-                self._idle -= 1
-                self._open -= 1
-            return job
-
-
-THREADS = Threads()
-when_forked(THREADS.reset)
 
 
 STALL = 0.0005

@@ -28,6 +28,7 @@ from twinstep.store.base import (
 from twinstep.store.expiry import Expiry, Sweeper, TTLConfig, now
 from twinstep.store.validate import check_ttl, short
 from twinstep.store.vectors import Embedded, IndexConfig, Texts, Vector, VectorIndex, to_blob
+from twinstep.threads import in_thread
 
 _serializer: Final = Serializer()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,9 +124,7 @@ class BackendStore(BaseStore):
     async def _aapply(self, batch: Batch) -> list[Result]:
         if not self.blocking:
             return self._apply(batch)
-        from asyncio import to_thread  # slow to import, and here already when a coroutine runs
-
-        return await to_thread(self._apply, batch)
+        return await in_thread(self._apply, batch)
 
     def _prepare(self, ops: Iterable[Op[Any]]) -> Batch:
         """Check operations and encode what they write; whatever is to be refused is refused here."""
@@ -180,9 +179,7 @@ class BackendStore(BaseStore):
 
     async def asweep_ttl(self) -> int:
         """Do what `sweep_ttl` does, without blocking the event loop."""
-        from asyncio import to_thread
-
-        return await to_thread(self.sweep_ttl)
+        return await in_thread(self.sweep_ttl)
 
     def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
         """Start a thread that removes expired items at intervals, if none runs yet.

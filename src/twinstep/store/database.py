@@ -13,6 +13,7 @@ from twinstep.store.spelling import Spelling
 from twinstep.store.sql import StoreProgram
 from twinstep.store.terms import is_json_like, terms_of
 from twinstep.store.vectors import IndexConfig
+from twinstep.threads import in_thread
 
 
 class DatabaseStore(BackendStore):
@@ -72,14 +73,10 @@ class DatabaseStore(BackendStore):
         self.close()
 
     async def __aenter__(self) -> Self:
-        from asyncio import to_thread
-
-        await to_thread(self.setup)
+        await in_thread(self.setup)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from asyncio import to_thread
-
-        await to_thread(self.close)
+        await in_thread(self.close)

@@ -7,6 +7,7 @@ from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar, cast
 
 from twinstep.errors import InvalidConfigError
+from twinstep.threads import in_thread
 
 T = TypeVar("T")
 Rows: TypeAlias = Sequence[Sequence[float]]
@@ -75,9 +76,7 @@ def _finished(result: Rows | Awaitable[Rows]) -> Rows:
 
 
 async def _awaited(embed: Embed, texts: list[str]) -> Rows:
-    from asyncio import to_thread
-
-    result = embed(texts) if iscoroutinefunction(embed) else await to_thread(embed, texts)
+    result = embed(texts) if iscoroutinefunction(embed) else await in_thread(embed, texts)
     return await result if isawaitable(result) else result
 
 

@@ -29,6 +29,7 @@ from twinstep.store.validate import (
     check_ttl,
     check_value,
 )
+from twinstep.threads import in_thread
 
 __all__ = [
     "NOT_PROVIDED",
@@ -236,9 +237,7 @@ class BaseStore(ABC):
         """Apply operations as `batch` does, without blocking the event loop."""
         if not self.blocking:
             return self.batch(ops)
-        from asyncio import to_thread  # slow to import, and here already when a coroutine runs
-
-        return await to_thread(self.batch, list(ops))
+        return await in_thread(self.batch, list(ops))
 
     def get(self, namespace: Namespace, key: str, *, refresh_ttl: bool | None = None) -> Item | None:
         """Return a copy of the item, or None when there is none."""
