@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from twinstep.forked import when_forked
-
-if TYPE_CHECKING:
-    from asyncio import Future
 
 T = TypeVar("T")
 
@@ -42,6 +39,24 @@ class Threads:
         self._jobs.put(job)
         if launch:
             self._launch()
+
+    def submit(self, call: Callable[..., T], *args: Any) -> Future[T]:
+        """Call a function in a thread; return what comes of it. It can be cancelled until it begins."""
+        ended: Future[T] = Future()
+
+        def work() -> None:
+            if not ended.set_running_or_notify_cancel():
+                return
+            self.busy()
+            try:
+                result = call(*args)
+            except BaseException as error:
+                ended.set_exception(error)
+            else:
+                ended.set_result(result)
+
+        self.start(work)
+        return ended
 
     def busy(self) -> None:
         """Note that the calling thread is going to take time, so that others are needed for what waits."""
@@ -97,29 +112,14 @@ async def in_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     Unlike the event loop's own threads these are never used up: by functions, for example, that wait for what another
     coroutine is going to do. When the caller is cancelled, what has begun goes on.
     """
-    from asyncio import get_running_loop  # slow to import, and here already when a coroutine runs
+    from asyncio import wrap_future  # slow to import, and here already when a coroutine runs
 
-    loop, context = get_running_loop(), copy_context()
-    ended: Future[T] = loop.create_future()
+    context = copy_context()
 
-    def work() -> None:
-        if ended.cancelled():
-            return
-        THREADS.busy()
-        tell: tuple[Callable[[Any], object], Any]
+    def work() -> T:
         try:
-            tell = ended.set_result, context.run(call, *args, **kwargs)
-        except StopIteration as error:  # which no future takes
-            tell = ended.set_exception, RuntimeError(f"{call} raised {error!r}")
-        except BaseException as error:
-            tell = ended.set_exception, error
-        with suppress(RuntimeError):  # the event loop was closed
-            loop.call_soon_threadsafe(_end, ended, *tell)
+            return context.run(call, *args, **kwargs)
+        except StopIteration as error:  # which no future of an event loop takes
+            raise RuntimeError(f"{call} raised {error!r}") from error
 
-    THREADS.start(work)
-    return await ended
-
-
-def _end(ended: Future[Any], tell: Callable[[Any], object], outcome: Any) -> None:
-    if not ended.done():
-        tell(outcome)
+    return await wrap_future(THREADS.submit(work))

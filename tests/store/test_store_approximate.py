@@ -142,12 +142,17 @@ def test_the_index_is_made_of_what_is_there_and_kept(opened: Open) -> None:
 def test_stores_that_are_opened_at_once_make_one_index(empty_postgres: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
+    import psycopg
+
     PostgresStore(empty_postgres).setup()
     with ThreadPoolExecutor(4) as pool:
         stores = [PostgresStore(empty_postgres, index=config(kind="hnsw")) for _ in range(4)]
         list(pool.map(lambda store: store.setup(), stores))
-        for store in stores:
-            store.close()
+    with psycopg.connect(empty_postgres) as conn:
+        found = conn.execute("SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'twinstep_store_vectors_near%'")
+        assert found.fetchone() == (1,)
+    for store in stores:
+        store.close()
 
 
 def test_without_pgvector_it_is_refused(empty_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

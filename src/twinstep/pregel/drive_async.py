@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
@@ -407,11 +406,7 @@ def _store(effect: Store) -> Coroutine[Any, Any, None]:
     return effect.saver.acommit(effect.commit)
 
 
-async def _store_beside(effect: StoreBeside) -> Future[None] | None:
-    if effect.root.is_quick():
-        await effect.saver.acommit(effect.commit)
-        effect.root.begun = perf_counter()
-        return None
+async def _store_beside(effect: StoreBeside) -> Future[None]:
     future: Future[None] = Future()
 
     def tell(task: asyncio.Task[None]) -> None:
@@ -425,7 +420,6 @@ async def _store_beside(effect: StoreBeside) -> Future[None] | None:
     _BESIDE.add(task)
     task.add_done_callback(_BESIDE.discard)
     task.add_done_callback(tell)
-    effect.root.begun = perf_counter()
     return future
 
 

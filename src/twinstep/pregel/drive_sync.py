@@ -309,22 +309,7 @@ def _started(effect: Call) -> Future[Any]:
         if task.unwanted:
             task.awaited.abort()
         return cast("Future[Any]", task.awaited)
-    future: Future[Any] = Future()
-    untimed = Call(action, effect.args, effect.kwargs, effect.task)
-    context = copy_context()
-
-    def work() -> None:
-        THREADS.busy()
-        try:
-            result = context.run(_call, untimed)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    future.set_running_or_notify_cancel()  # a thread cannot be cancelled
-    THREADS.start(work)
-    return future
+    return THREADS.submit(copy_context().run, _call, Call(action, effect.args, effect.kwargs, effect.task))
 
 
 def _join(effect: Join) -> list[tuple[BaseException, bool]]:
@@ -334,27 +319,6 @@ def _join(effect: Join) -> list[tuple[BaseException, bool]]:
     for future in effect.futures:
         future.wait()
     return [failure for future in effect.futures if (failure := future.failure()) is not None]
-
-
-def _store_beside(effect: StoreBeside) -> Future[None] | None:
-    if effect.root.is_quick():
-        effect.saver.commit(effect.commit)
-        effect.root.begun = time.perf_counter()
-        return None
-    future: Future[None] = Future()
-
-    def work() -> None:
-        THREADS.busy()
-        try:
-            effect.saver.commit(effect.commit)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    THREADS.start(work)
-    effect.root.begun = time.perf_counter()
-    return future
 
 
 def _cache_put(effect: CachePut) -> None:
@@ -374,7 +338,7 @@ PERFORM: dict[type, Callable[[Any], Any]] = {
     Sleep: lambda effect: time.sleep(effect.seconds),
     Load: lambda effect: effect.saver.load(effect.thread_id, effect.ns, effect.checkpoint_id, effect.known),
     Store: lambda effect: effect.saver.commit(effect.commit),
-    StoreBeside: _store_beside,
+    StoreBeside: lambda effect: THREADS.submit(effect.saver.commit, effect.commit),
     History: lambda effect: effect.saver.checkpoints(
         effect.thread_id, effect.ns, before=effect.before, limit=effect.limit
     ),

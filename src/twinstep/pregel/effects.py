@@ -19,7 +19,6 @@ from twinstep.types import TimeoutPolicy
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from twinstep.pregel.run import Root
     from twinstep.pregel.task import NodeTask, Task
 
 T = TypeVar("T")
@@ -103,14 +102,10 @@ class Store:
 
 @dataclass(slots=True)
 class StoreBeside:
-    """Begin to store one transaction and go on at once; returns the future of its end.
-
-    Where the superstep beside the last one was over before that paid, it is waited for, and there is no future.
-    """
+    """Begin to store one transaction and go on at once; returns the future of its end."""
 
     saver: Journal
     commit: Commit
-    root: Root
 
 
 @dataclass(slots=True)

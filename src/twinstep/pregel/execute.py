@@ -153,7 +153,8 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
     """Store a transaction of a run after all those before it, unless it no longer has the right to.
 
     Args:
-        beside: do not wait for its end; the next transaction of the run does, and none is begun after one that failed.
+        beside: do not wait for its end, unless the superstep beside the last one was over before that paid; the next
+            transaction of the run does, and none is begun after one that failed.
 
     Raises:
         OutsideRunError: the attempt that the run is nested in was given up.
@@ -172,12 +173,13 @@ def write(run: Run, commit: Commit, *, beside: bool = False) -> Program[None]:
         if root.pending is not None:
             yield Wait(root.pending)
             root.pending = None
+        if beside and not root.is_quick():
+            pending = root.pending = yield StoreBeside(run.saver, commit)
+            pending.add_done_callback(root.note_end)
+        else:
+            yield Store(run.saver, commit)
         if beside:
-            pending = root.pending = yield StoreBeside(run.saver, commit, root)
-            if pending is not None:
-                pending.add_done_callback(root.note_end)
-            return
-        yield Store(run.saver, commit)
+            root.note_write()
     except (CheckpointStorageError, ThreadConflictError) as error:
         root.broken = error
         raise

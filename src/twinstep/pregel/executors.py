@@ -135,20 +135,7 @@ def _in_thread(pool: ThreadPoolExecutor | None, fn: Callable[..., Any], *args: A
     context = copy_context()
     if pool is not None:
         return pool.submit(context.run, fn, *args)
-    future: Future[Any] = Future()
-    future.set_running_or_notify_cancel()
-
-    def work() -> None:
-        THREADS.busy()
-        try:
-            result = context.run(fn, *args)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    THREADS.start(work)
-    return future
+    return THREADS.submit(context.run, fn, *args)
 
 
 async def _process(reference: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

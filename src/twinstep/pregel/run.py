@@ -115,6 +115,10 @@ class Root:
         if error is not None and self.broken is None:
             self.broken = error
 
+    def note_write(self) -> None:
+        """Take note of a write that may be, or could have been, beside the next superstep."""
+        self.begun = perf_counter()
+
     def note_work(self) -> None:
         """Take note that a superstep of one node has ended."""
         if self.begun:
